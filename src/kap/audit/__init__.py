@@ -1,0 +1,1 @@
+"""The event log: append, rotate, tail, and fold into denials for people."""

@@ -1,0 +1,1 @@
+"""Meaning of kap.toml: model, schema, layers, lints, problems. Pure (reads files only in `layers`)."""

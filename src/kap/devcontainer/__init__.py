@@ -1,0 +1,1 @@
+"""A project's dev container: identity, overlay, gate."""

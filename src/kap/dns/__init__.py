@@ -1,0 +1,1 @@
+"""The name server: a strict codec (sans-io) and the server."""

@@ -1,0 +1,1 @@
+"""Text with positions: syntax, not meaning. Pure."""

@@ -1,0 +1,1 @@
+"""Composition root on the host: the capsule of `kap run`, project state, status."""

@@ -1,0 +1,1 @@
+"""The core: request -> decide -> decision, explain. Pure."""

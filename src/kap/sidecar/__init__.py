@@ -1,0 +1,1 @@
+"""Composition root inside the sidecar: planes, reload, health."""

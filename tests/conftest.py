@@ -1,0 +1,27 @@
+"""What every test may use: where the corpora lie, and the count of what was skipped, by name, at the end."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    """The folder of acceptance corpora (``KAP_CORPORA``, else beside the checkout); skips where there is none."""
+    path = Path(os.environ.get("KAP_CORPORA", REPO.parent / "shared" / "corpora"))
+    if not path.is_dir():
+        pytest.skip(f"no corpora at {path}; set KAP_CORPORA")
+    return path
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    terminalreporter.section(f"skipped: {len(skipped)}")
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        terminalreporter.write_line(f"  {report.nodeid}: {reason}")

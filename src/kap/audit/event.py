@@ -15,9 +15,13 @@ from kap.policy.decision import RuleRef
 
 Kind = Literal["decision", "closed", "notice"]
 
+TEXT_LIMIT = 255
+"""Characters kept of a text field."""
+
 
 class Event(msgspec.Struct, omit_defaults=True):
-    """`ts`: seconds since the epoch, UTC, with microseconds. `plane`: ``egress``, ``dns``, ``sidecar``. `seq` and `ts` are set by the log."""
+    """`ts`: seconds since the epoch, UTC, with microseconds. `plane`: ``egress``, ``dns``, ``sidecar``, ``audit``. `seq` and `ts` are
+    set by the log; `seq` counts from 1 in each process that writes."""
 
     kind: Kind
     plane: str
@@ -45,3 +49,5 @@ class Event(msgspec.Struct, omit_defaults=True):
     bytes_down: int = 0
     seconds: float = 0.0
     detail: str = ""
+    capsule: str = ""
+    """Which capsule wrote it, where several write to one log. Set by the log."""

@@ -181,7 +181,7 @@ class AuditLog:
             _log.warning("the audit log %s is written again", self.path)
         if self.dropped:
             lost, self.dropped = self.dropped, 0
-            self.record(Event("notice", "audit", "audit.dropped", detail=f"{lost} events were not written"))
+            self.record(Event("notice", "audit", "audit.dropped", detail=f"{lost:,} events were not written"))
 
     def _write_all(self) -> None:
         while self._buffer:

@@ -69,6 +69,14 @@ _ALL = (
     Code("dns.class-refused", "only class IN is answered"),
     Code("dns.upstream-failure", "the upstream name server did not answer"),
     Code("dns.limit", "too many queries at once"),
+    # What the sidecar and the log say about themselves
+    Code("sidecar.started", "the sidecar started"),
+    Code("sidecar.stopped", "the sidecar stopped"),
+    Code("sidecar.policy-loaded", "a policy is in force"),
+    Code("sidecar.reload-failed", "a changed policy is not valid; the last good one stays in force"),
+    Code("sidecar.policy-vanished", "the policy file is gone; the last good policy stays in force"),
+    Code("sidecar.listener-failed", "a listener of the sidecar died and is started again"),
+    Code("audit.dropped", "events could not be written to the audit log"),
 )
 
 CODES: dict[str, Code] = {code.id: code for code in _ALL}

@@ -86,8 +86,8 @@ stamp=.venv/.kap-requirements
 lock=$(cat requirements/dev.txt pyproject.toml | sha256sum | cut -d' ' -f1)
 if [ "$(cat $stamp 2>/dev/null)" != "$lock" ]; then
   say "installing the locked Python packages into .venv"
-  .venv/bin/python -m pip -q install --disable-pip-version-check --require-hashes -r requirements/dev.txt
-  .venv/bin/python -m pip -q install --disable-pip-version-check --no-deps --no-build-isolation -e .
+  .venv/bin/python -m pip -qq install --disable-pip-version-check --require-hashes -r requirements/dev.txt
+  .venv/bin/python -m pip -qq install --disable-pip-version-check --no-deps --no-build-isolation -e .
   echo "$lock" > $stamp
 fi
 say "done: $(.venv/bin/kap --version) in .venv/bin, $(.venv/bin/python -V)"

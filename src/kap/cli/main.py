@@ -95,3 +95,7 @@ def main() -> None:
         click.echo(f"kap: internal error: {type(error).__name__}: {error}", err=True)
         click.echo("  fix: this is a bug in kap; run again with KAP_DEBUG=1 and report what it prints", err=True)
         sys.exit(EXIT_SOFTWARE)
+
+
+if __name__ == "__main__":
+    main()

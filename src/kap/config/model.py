@@ -5,6 +5,8 @@ Durations are seconds, sizes are bytes.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -77,3 +79,81 @@ class Run(msgspec.Struct, frozen=True):
     env: tuple[str, ...] = ()
     read_only: tuple[str, ...] = ()
     hide: tuple[str, ...] = ()
+
+
+class McpServer(msgspec.Struct, frozen=True):
+    """``[[mcp.servers]]``: tool-name patterns and further upstream headers (``${NAME}`` is a sidecar variable). `layer`: whose entry it is.
+
+    Two entries of one name (global and project) both stand: a call must be allowed by each, and `deny` of each is in both.
+    """
+
+    name: str
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    layer: str = "project"
+
+
+class Mcp(msgspec.Struct, frozen=True):
+    """``[mcp]``; the whole table absent: no MCP proxy."""
+
+    listen: str = "0.0.0.0:3129"
+    auth_dir: str = "/etc/kap/auth"
+    servers: tuple[McpServer, ...] = ()
+
+
+class CliTool(msgspec.Struct, frozen=True):
+    """``[[cli.tools]]``: command patterns, names of variables the tool gets. Two of one name: see `McpServer`."""
+
+    name: str
+    mode: Literal["proxy", "direct"] = "proxy"
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    layer: str = "project"
+
+
+class Cli(msgspec.Struct, frozen=True):
+    """``[cli]``; the whole table absent: no command proxy."""
+
+    listen: str = "0.0.0.0:3130"
+    tools: tuple[CliTool, ...] = ()
+
+
+class Build(msgspec.Struct, frozen=True):
+    """``[compose] build``."""
+
+    context: str
+    dockerfile: str = ""
+    target: str = ""
+
+
+class Compose(msgspec.Struct, frozen=True):
+    """``[compose]``: `image` "" means the image of this version of kap; `build` takes precedence."""
+
+    image: str = ""
+    build: Build | None = None
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """``[setup]``: what the container's set-up script installs."""
+
+    claude_code: bool = False
+    codex: bool = False
+    gh: bool = False
+
+
+class File(msgspec.Struct, frozen=True):
+    """One kap.toml as written, before layers are put together. `mcp` and `cli` are None where the table is absent."""
+
+    presets: tuple[str, ...] = ()
+    ssh_agent: bool = False
+    ssh_signing: bool = False
+    trust: Literal["approve", "workspace"] = "approve"
+    proxy: Proxy = Proxy()
+    run: Run = Run()
+    mcp: Mcp | None = None
+    cli: Cli | None = None
+    compose: Compose = Compose()
+    setup: Setup = Setup()
+    env: dict[str, str] = msgspec.field(default_factory=dict)

@@ -6,18 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from kap.document.edit import Edit as Edit
 from kap.document.route import Route, Span
 
 Severity = Literal["error", "warning", "information"]
-
-
-class Edit(msgspec.Struct, frozen=True):
-    """A symbolic edit: what to do at `route`. ``append`` adds `value` to the array there, ``replace`` puts `value` in place of the
-    value (or, with `key`, renames the key), ``remove`` takes the entry out."""
-
-    op: Literal["append", "replace", "remove", "rename"]
-    route: Route
-    value: str = ""
 
 
 class Fix(msgspec.Struct, frozen=True):

@@ -1,0 +1,113 @@
+"""Find the files of the layers, read and check each, and put them together. The door of this room: others import from here.
+
+Layers: ``builtin`` (kept with kap) < ``global`` (``~/.kap/kap.toml``; ``KAP_HOME`` names another directory than ``~/.kap``) <
+``project`` (``kap.toml`` or ``.devcontainer/kap.toml``) < ``run`` (the command line of one run).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from kap.config import files
+from kap.config.check import Checked, check
+from kap.config.effective import Config, Effect, Layer, LayerName, Loaded, Rule
+from kap.config.grants import check_grants
+from kap.config.merge import Part, merge
+from kap.config.problem import Problem
+from kap.document.toml import Document, parse
+from kap.errors import ConfigError
+
+__all__ = [
+    "Config",
+    "Effect",
+    "Layer",
+    "LayerName",
+    "Loaded",
+    "Rule",
+    "find_project",
+    "global_path",
+    "load",
+    "project_file",
+]
+
+NAME = "kap.toml"
+
+
+def global_path() -> Path:
+    """Where the global file would be: ``$KAP_HOME/kap.toml``, else ``~/.kap/kap.toml``. It need not exist."""
+    home = os.environ.get("KAP_HOME")
+    return (Path(home) if home else Path.home() / ".kap") / NAME
+
+
+def project_file(directory: Path) -> Path | None:
+    """The kap.toml of exactly this project directory; None where there is none. Raises `ConfigError` where there are two."""
+    found = [place for place in (directory / NAME, directory / ".devcontainer" / NAME) if os.path.lexists(place)]
+    if len(found) > 1:
+        raise ConfigError(
+            f"there are two policies: {found[0]} and {found[1]}",
+            "keep one of them: which one holds must not be a guess",
+        )
+    return found[0] if found else None
+
+
+def find_project(start: Path) -> Path | None:
+    """The kap.toml *file* that governs `start`: of that directory or the nearest one above it. Raises as `project_file`."""
+    try:
+        start = start.resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        start = start.absolute()
+    for directory in (start, *start.parents):
+        found = project_file(directory)
+        if found is not None:
+            return found
+    return None
+
+
+def load(project: Path | None, *, global_path: Path | None, run: Sequence[tuple[str, str]] = ()) -> Loaded:
+    """Read and merge the layers; never raises for what is in or at a file.
+
+    `project`: the kap.toml file (a directory stands for the kap.toml in it); it has to exist. `global_path`: the global file, which
+    need not exist. None leaves the layer out. `run`: grants (effect, text) of the command line; a bad one is a Problem of layer ``run``.
+    """
+    problems: list[Problem] = []
+    parts: list[Part] = []
+    if global_path is not None and os.path.lexists(global_path):
+        _add("global", global_path, parts, problems)
+    if project is not None:
+        _add("project", _inside(project, problems), parts, problems)
+    problems.extend(check_grants(run))
+    if any(one.severity == "error" for one in problems):
+        return Loaded(None, tuple(problems))
+    config, held = merge(parts, run)
+    return Loaded(config, (*problems, *held))
+
+
+def read_layer(path: Path, layer: LayerName = "project") -> tuple[Document | None, Checked]:
+    """One file, read and checked; the document is None where there is no text to show."""
+    reading = files.read(path, layer)
+    if reading.text is None:
+        return None, Checked(None, (reading.problem,) if reading.problem else ())
+    document = parse(reading.text)
+    return document, check(document, layer, str(path))
+
+
+def _add(name: LayerName, path: Path, parts: list[Part], problems: list[Problem]) -> None:
+    document, checked = read_layer(path, name)
+    problems.extend(checked.problems)
+    if document is not None and checked.file is not None and document.value is not None:
+        parts.append(Part(Layer(name, str(path), document), checked.file, document.value))
+
+
+def _inside(project: Path, problems: list[Problem]) -> Path:
+    """A directory stands for the policy file in it, if it has one; otherwise it is reported as the directory it is."""
+    try:
+        if not project.is_dir():
+            return project
+        return project_file(project) or project
+    except ConfigError as error:
+        problems.append(Problem("config.two-files", error.message, hint=error.hint, path=str(project)))
+        return project / NAME
+    except (OSError, ValueError):
+        return project

@@ -1,0 +1,152 @@
+"""What `Policy.decide` does: the one engine for verdicts. Total: it answers every request, never raises, and ends in deny.
+
+Precedence for a name or an address literal:
+1. a deny rule of any layer (without port: every port);
+2. what is always denied (`kap.policy.reserved`), unless a rule of a person names exactly that host;
+3. an allow rule that lists the port: the most specific pattern's (exact, longest ``*.``, ``*``; longest prefix of a network);
+   an address literal that is not global must also be granted, by a network spelled out as non-global;
+4. port-not-listed where the host is allowed on another port; 5. not-listed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from kap.names.addresses import AddressClass, classify
+from kap.names.hosts import Target
+from kap.policy.decision import Decision
+from kap.policy.index import Entry, NameIndex, NetworkIndex, allowed
+from kap.policy.request import AddressRequest, EgressRequest, NameRequest, Request
+
+_NOT_LISTED = Decision("deny", "egress.not-listed")
+_IP_NOT_LISTED = Decision("deny", "egress.ip-not-listed")
+_NOT_GLOBAL = Decision("deny", "egress.address-not-global")
+_INTERNAL_ERROR = Decision("deny", "egress.internal-error")
+_ADDRESS_ALLOWED = allowed(None, "tls")[0]
+_DNS_NOT_LISTED = Decision("deny", "dns.not-listed")
+_DNS_TYPE_REFUSED = Decision("deny", "dns.type-refused")
+_DNS_INTERNAL_ERROR = Decision("deny", "dns.internal-error")
+_ANSWERED_TYPES = frozenset({1, 28})  # A, AAAA (RFC 1035 3.2.2, RFC 3596 2.1)
+
+
+class Rulebook(msgspec.Struct, frozen=True):
+    """The compiled rules. `names`, `networks`: allow and deny rules. `grants`: networks spelled out as non-global, which
+    addresses behind allowed names may lie in. `ech`: hosts that may use Encrypted ClientHello (None where no rule says so)."""
+
+    names: NameIndex
+    networks: NetworkIndex
+    grants: NetworkIndex
+    ech: NameIndex | None = None
+
+
+def decide_egress(book: Rulebook, target: Target) -> Decision:
+    """May a connection to `target` be made? For an address literal the address itself is judged too."""
+    host, port = target.host, target.port
+    if host.is_ip:
+        return _decide_literal(book, classify(host.text), port)
+    allow = listed = always = None
+    exact: Entry | None = None
+    for entry in book.names.find(host.text):
+        if entry.deny is not None:
+            return entry.deny[0]
+        if port in entry.deny_ports:
+            return entry.deny_ports[port]
+        if entry.always is not None:
+            always = always or entry.always[0]
+        if entry.listed is not None:
+            allow = allow or entry.allow.get(port)
+            listed = listed or entry.listed
+            exact = entry if entry.exact else exact
+    if always is not None:  # only the exact rule counts then, not a wildcard that lists another port
+        if exact is None:
+            return always
+        allow, listed = exact.allow.get(port), exact.listed
+    if allow is None:
+        return listed or _NOT_LISTED
+    return allow[1] if book.ech is not None and _may_use_ech(book.ech, target) else allow[0]
+
+
+def _may_use_ech(index: NameIndex, target: Target) -> bool:
+    return any(target.port in entry.allow for entry in index.find(target.host.text))
+
+
+def _decide_literal(book: Rulebook, found: AddressClass, port: int) -> Decision:
+    """An address literal: only a network rule lists it, and one that is not global must be spelled out."""
+    allow = listed = None
+    for entry in book.networks.find(found.version, found.value):
+        if entry.deny is not None:
+            return entry.deny[0]
+        if port in entry.deny_ports:
+            return entry.deny_ports[port]
+        if entry.listed is not None:
+            allow = allow or entry.allow.get(port)
+            listed = listed or entry.listed
+    if allow is None:
+        return listed or _IP_NOT_LISTED
+    if not found.is_global and _grant(book, found, port) is None:
+        return Decision("deny", "egress.address-not-global", allow[0].rule)
+    return allow[0]
+
+
+def decide_address(book: Rulebook, target: Target, address: str) -> Decision:
+    """May the allowed `target` be dialled at `address`? Global: yes, unless a network is denied. Else: only where granted."""
+    found = classify(address)
+    for entry in book.networks.find(found.version, found.value):
+        if entry.deny is not None:
+            return entry.deny[0]
+        if target.port in entry.deny_ports:
+            return entry.deny_ports[target.port]
+    if found.is_global:
+        return _ADDRESS_ALLOWED
+    return _grant(book, found, target.port) or _NOT_GLOBAL
+
+
+def _grant(book: Rulebook, found: AddressClass, port: int) -> Decision | None:
+    """The decision of the grant that covers a non-global address, and what is embedded in it; None where it is not granted.
+
+    A metadata address takes a grant of exactly that address.
+    """
+    granted: Decision | None = None
+    for entry in book.grants.find(found.version, found.value):
+        choice = entry.allow.get(port) or entry.allow.get(0)
+        if choice is not None and (found.name != "metadata" or entry.exact):
+            granted = choice[0]
+            break
+    if granted is None or not found.embedded:
+        return granted
+    inner = classify(found.embedded)
+    return granted if inner.is_global or _grant(book, inner, port) is not None else None
+
+
+def decide_name(book: Rulebook, request: NameRequest) -> Decision:
+    """May the name be resolved? Allowed where a rule allows the host on any port; then only A and AAAA are answered."""
+    if request.host.is_ip:
+        return _DNS_NOT_LISTED
+    allow = always = None
+    exact = False
+    for entry in book.names.find(request.host.text):
+        if entry.deny is not None:
+            return entry.deny[1]
+        if entry.always is not None:
+            always = always or entry.always[1]
+        allow = allow or entry.name
+        exact = exact or entry.exact
+    if always is not None and not exact:
+        return always
+    if allow is None:
+        return _DNS_NOT_LISTED
+    if allow.verdict == "allow" and request.qtype not in _ANSWERED_TYPES:
+        return _DNS_TYPE_REFUSED
+    return allow
+
+
+def decide(book: Rulebook, request: Request) -> Decision:
+    """The decision for any request. Never raises: what goes wrong inside is a deny."""
+    try:
+        if isinstance(request, EgressRequest):
+            return decide_egress(book, request.target)
+        if isinstance(request, AddressRequest):
+            return decide_address(book, request.target, request.address)
+        return decide_name(book, request)
+    except Exception:  # noqa: BLE001  # fail closed: whatever it is, the answer is no
+        return _DNS_INTERNAL_ERROR if isinstance(request, NameRequest) else _INTERNAL_ERROR

@@ -127,7 +127,7 @@ class AuditLog:
         start = len(self._buffer)
         try:
             self._encode_into(event, self._buffer, -1)
-        except (UnicodeEncodeError, msgspec.EncodeError, OverflowError):
+        except (UnicodeEncodeError, msgspec.EncodeError):
             del self._buffer[start:]
             _clip_fields(event)
             self._encode_into(event, self._buffer, -1)
@@ -210,5 +210,3 @@ def clip(text: str) -> str:
 def _clip_fields(event: Event) -> None:
     for name in _FIELDS:
         setattr(event, name, clip(getattr(event, name)))
-    for name in ("bytes_up", "bytes_down", "id", "port"):
-        setattr(event, name, max(-(2**63), min(getattr(event, name), 2**64 - 1)))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import msgspec
 
-from kap.document.route import Route
+from kap.config.effective import Config, Effect, LayerName, Rule
+from kap.config.merge import builtin_rules
 from kap.errors import ConfigError
 from kap.names.addresses import special_range
 from kap.names.hosts import is_loopback_name
@@ -22,61 +22,16 @@ from kap.policy.decision import Decision, RuleRef
 from kap.policy.engine import Rulebook, decide
 from kap.policy.index import Entry, NameIndex, NetworkIndex, allowed
 from kap.policy.request import Request
-from kap.policy.reserved import ALWAYS_DENIED
 
 _LOOPBACK = {4: 0x7F000001, 6: 1}
 _FORMAT = "kap-policy-1"  # part of every digest: a change of meaning is a change of policy
-
-
-class RuleLike(Protocol):
-    """What the compiler reads of a `config.layers.Rule`."""
-
-    @property
-    def effect(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def layer(self) -> str: ...
-    @property
-    def route(self) -> Route: ...
-    @property
-    def via(self) -> str: ...
-
-
-class ConfigLike(Protocol):
-    """What the compiler and `explain` read of a `config.layers.Config`."""
-
-    @property
-    def rules(self) -> Sequence[RuleLike]: ...
-
-    def locate(self, layer: str, route: Route) -> tuple[str, int]: ...
-
-
-class PlainRule(msgspec.Struct, frozen=True):
-    """A rule made in code, not read from a file."""
-
-    effect: str
-    text: str
-    layer: str = "project"
-    route: Route = ()
-    via: str = ""
-
-
-class PlainConfig(msgspec.Struct, frozen=True):
-    """Rules made in code; they stand in no file."""
-
-    rules: tuple[PlainRule, ...] = ()
-
-    def locate(self, layer: str, route: Route) -> tuple[str, int]:
-        """There is no place to point to."""
-        return "", 0
 
 
 class Policy(msgspec.Struct, frozen=True):
     """Compiled rules, frozen. `digest`: sha256 (hex) over the canonical rules. `config`: what it was compiled from."""
 
     digest: str
-    config: ConfigLike
+    config: Config
     book: Rulebook
 
     def decide(self, request: Request) -> Decision:
@@ -84,7 +39,7 @@ class Policy(msgspec.Struct, frozen=True):
         return decide(self.book, request)
 
 
-def compile(config: ConfigLike) -> Policy:  # the verb of the contract
+def compile(config: Config) -> Policy:  # the verb of the contract
     """Compile checked rules; raises `ConfigError` on a pattern that does not parse (a loaded Config has none)."""
     parsed = [(rule, _pattern(config, rule)) for rule in config.rules]
     names, networks, grants, ech = NameIndex(), NetworkIndex(), NetworkIndex(), NameIndex()
@@ -101,9 +56,6 @@ def compile(config: ConfigLike) -> Policy:  # the verb of the contract
             _entry(names, networks, pattern).add_allow(pattern, ref)
         elif rule.effect == "ech" and not network:
             ech.entry(pattern).add_allow(pattern, ref)
-    for index, text in enumerate(ALWAYS_DENIED):
-        pattern = parse_pattern(text, "deny")
-        names.entry(pattern).add_always(RuleRef("builtin", ("always-denied", index), text))
     _close_loopback_names(names, grants)
     has_ech = ech.any is not None or bool(ech.exact) or bool(ech.suffix)
     return Policy(_digest(parsed), config, Rulebook(names, networks, grants, ech if has_ech else None))
@@ -115,19 +67,24 @@ def compile_rules(
     private: Iterable[str] = (),
     ech: Iterable[str] = (),
     *,
-    layer: str = "project",
+    layer: LayerName = "project",
 ) -> Policy:
-    """A policy of plain texts, all of one layer, with the routes they would have in a file; raises as `compile` does."""
-    lists = (("allow", allow), ("deny", deny), ("private", private), ("ech", ech))
+    """A policy of plain texts and the built-in rules, with the routes the texts would have in a file; raises as `compile` does."""
+    lists: tuple[tuple[Effect, Iterable[str]], ...] = (
+        ("allow", allow),
+        ("deny", deny),
+        ("private", private),
+        ("ech", ech),
+    )
     rules = tuple(
-        PlainRule(effect, text, layer, ("proxy", "network", effect, index))
+        Rule(effect, text, layer, ("proxy", "network", effect, index))
         for effect, texts in lists
         for index, text in enumerate(texts)
     )
-    return compile(PlainConfig(rules))
+    return compile(Config(layers=(), rules=(*builtin_rules(), *rules)))
 
 
-def _pattern(config: ConfigLike, rule: RuleLike) -> Pattern:
+def _pattern(config: Config, rule: Rule) -> Pattern:
     try:
         pattern = parse_pattern(rule.text, rule.effect)
         if rule.effect == "private" and (pattern.kind != "network" or pattern.port is not None):
@@ -168,7 +125,7 @@ def _close_loopback_names(names: NameIndex, grants: NetworkIndex) -> None:
                 entry.name = Decision("deny", "dns.not-listed", refused.rule)
 
 
-def _digest(parsed: Sequence[tuple[RuleLike, Pattern]]) -> str:
+def _digest(parsed: Sequence[tuple[Rule, Pattern]]) -> str:
     rules = sorted([rule.effect, pattern.text, rule.layer, rule.via] for rule, pattern in parsed)
-    text = json.dumps([_FORMAT, rules, list(ALWAYS_DENIED)], separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps([_FORMAT, rules], separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -2,7 +2,7 @@
 
 Precedence for a name or an address literal:
 1. a deny rule of any layer (without port: every port);
-2. what is always denied (`kap.policy.reserved`), unless a rule of a person names exactly that host;
+2. what is always denied (``[preset.never]`` of the built-in data), unless a rule of a person names exactly that host;
 3. an allow rule that lists the port: the most specific pattern's (exact, longest ``*.``, ``*``; longest prefix of a network);
    an address literal that is not global must also be granted, by a network spelled out as non-global;
 4. port-not-listed where the host is allowed on another port; 5. not-listed.
@@ -72,7 +72,7 @@ def _may_use_ech(index: NameIndex, target: Target) -> bool:
 
 def _decide_literal(book: Rulebook, found: AddressClass, port: int) -> Decision:
     """An address literal: only a network rule lists it, and one that is not global must be spelled out."""
-    allow = listed = None
+    allow = listed = always = None
     for entry in book.networks.find(found.version, found.value):
         if entry.deny is not None:
             return entry.deny[0]
@@ -81,8 +81,10 @@ def _decide_literal(book: Rulebook, found: AddressClass, port: int) -> Decision:
         if entry.listed is not None:
             allow = allow or entry.allow.get(port)
             listed = listed or entry.listed
+        if entry.always is not None and found.name == "metadata":
+            always = always or entry.always[0]
     if allow is None:
-        return listed or _IP_NOT_LISTED
+        return listed or always or _IP_NOT_LISTED
     if not found.is_global and _grant(book, found, port) is None:
         return Decision("deny", "egress.address-not-global", allow[0].rule)
     return allow[0]

@@ -1,16 +1,21 @@
 """Check one document: syntax, then shape, then meaning; each stage runs only on what the one before let through.
 
-`check` is pure: text in, Problems out. The editor and ``kap check`` show the same ones.
+`check` is pure: text in, Problems out. The editor and ``kap check`` show the same ones. Pasted secrets are looked for first and in
+any text; where there is one, nothing that is said about the file repeats it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import msgspec
 
 from kap.config import schema
-from kap.config.lints import run_lints
+from kap.config.lints import run_lints, secrets
+from kap.config.lints.context import Context
 from kap.config.model import File
-from kap.config.problem import Problem
+from kap.config.problem import Edit, Fix, Problem
 from kap.document.toml import Document
 
 
@@ -21,25 +26,47 @@ class Checked(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
 
 
-def check(document: Document, layer: str = "project", path: str = "") -> Checked:
-    """Everything wrong with `document` as the file `path` of `layer` (``global`` or ``project``), errors and warnings."""
-    found = [*_problems(document, layer)]
+def check(document: Document, layer: str = "project", path: str = "", *, advice: bool = True) -> Checked:
+    """Everything wrong with `document` as the file `path` of `layer` (``global`` or ``project``), errors and warnings.
+
+    `advice`: also the lints that only warn and take their time.
+    """
+    pasted = [*secrets.in_document(document)]
+    file, rest = _meaning(document, layer, advice)
+    found = [*pasted, *(map(_redacted, rest) if pasted else rest)]
     problems = tuple(msgspec.structs.replace(one, layer=layer, path=path) for one in found)
-    if document.value is None or any(one.severity == "error" for one in problems):
-        return Checked(None, problems)
-    return Checked(convert(document.value), problems)
+    failed = any(one.severity == "error" for one in problems)
+    return Checked(None if failed else file, problems)
 
 
-def convert(value: dict[str, object]) -> File:
-    """The typed meaning of tables that have passed the schema."""
-    return msgspec.convert(value, File)
-
-
-def _problems(document: Document, layer: str) -> list[Problem]:
+def _meaning(document: Document, layer: str, advice: bool) -> tuple[File | None, list[Problem]]:
     if document.value is None:
-        return [Problem("config.syntax", one.message, span=one.span, hint=one.hint) for one in document.syntax_errors]
+        return None, [
+            Problem("config.syntax", one.message, span=one.span, hint=one.hint) for one in document.syntax_errors
+        ]
     shape = [*schema.validate(document.value)]
+    try:
+        file = msgspec.convert(schema.known(document.value), File)
+    except (msgspec.ValidationError, RecursionError) as error:
+        return None, shape or [Problem("config.type", f"this is not a kap.toml: {error}")]
     if any(one.code in ("config.type", "config.required") for one in shape):
-        return shape  # lints read typed values; a wrong type first has to be put right
-    known = schema.known(document.value)
-    return [*shape, *run_lints(known, layer)]
+        return None, shape  # the lints read typed values; a wrong type first has to be put right
+    return file, [*shape, *run_lints(Context(document, file, layer), advice)]
+
+
+def _redacted(problem: Problem) -> Problem:
+    return msgspec.structs.replace(
+        problem,
+        message=secrets.redact(problem.message),
+        hint="" if _repeats(problem.hint) else problem.hint,
+        fixes=tuple(fix for fix in problem.fixes if not any(_repeats(one) for one in _values(fix))),
+    )
+
+
+def _values(fix: Fix) -> Iterator[Any]:
+    yield fix.title
+    yield from (edit.value for edit in fix.edits if isinstance(edit, Edit))
+
+
+def _repeats(value: Any) -> bool:
+    return isinstance(value, str) and secrets.redact(value) != value

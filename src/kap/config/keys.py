@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from typing import Any
 
 from kap.config.problem import Edit, Fix, Problem
@@ -43,12 +44,14 @@ def tables(schema: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def unknown_key(schema: dict[str, Any], route: Route, known: tuple[str, ...]) -> Problem:
-    """The Problem of a key that is not in the schema at `route` (its last step), with a rename where the meaning is clear."""
+def unknown_key(schema: dict[str, Any], route: Route, known: tuple[str, ...], present: Collection[str] = ()) -> Problem:
+    """The Problem of a key that is not in the schema at `route` (its last step), with a rename where the meaning is clear.
+
+    `known`: the keys the schema has there; `present`: those the file has there (a rename must not meet one).
+    """
     key = str(route[-1])
     here = _heading(route[:-1])
-    place = f"in [{here}]" if here else "at the top"
-    message = f"there is no key `{_short(key)}` {place}"
+    message = f"there is no key `{_short(key)}` {_place(route[:-1])}"
     meant = _closest(key, known)
     if meant:
         fix = Fix(f"rename it to {meant}", (Edit("rename", route, meant),))
@@ -56,7 +59,8 @@ def unknown_key(schema: dict[str, Any], route: Route, known: tuple[str, ...]) ->
             "config.unknown-key", message, route=route, on_key=True, hint=f"did you mean `{meant}`?", fixes=(fix,)
         )
     others = {heading: names for heading, names in tables(schema).items() if heading != here}
-    homes = sorted(heading for heading, names in others.items() if _MEANT.get(key, key) in names)
+    homes = [heading for heading, names in others.items() if _MEANT.get(key, key) in names]
+    homes.sort(key=lambda heading: (heading != "proxy.network", heading))
     if homes:
         name = _MEANT.get(key, key)
         named = " or ".join(_bracketed(schema, heading) for heading in homes)
@@ -77,6 +81,13 @@ def _closest(key: str, known: tuple[str, ...]) -> str:
 
 def _heading(route: Route) -> str:
     return ".".join(str(step) for step in route if isinstance(step, str))
+
+
+def _place(route: Route) -> str:
+    heading = _heading(route)
+    if not heading:
+        return "at the top"
+    return f"in [[{heading}]]" if isinstance(route[-1], int) else f"in [{heading}]"
 
 
 def _bracketed(schema: dict[str, Any], heading: str) -> str:

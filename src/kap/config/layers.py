@@ -13,6 +13,7 @@ from pathlib import Path
 from kap.config import files
 from kap.config.check import Checked, check
 from kap.config.effective import Config, Effect, Layer, LayerName, Loaded, Rule
+from kap.config.across import across
 from kap.config.grants import check_grants
 from kap.config.merge import Part, merge
 from kap.config.problem import Problem
@@ -81,16 +82,16 @@ def load(project: Path | None, *, global_path: Path | None, run: Sequence[tuple[
     if any(one.severity == "error" for one in problems):
         return Loaded(None, tuple(problems))
     config, held = merge(parts, run)
-    return Loaded(config, (*problems, *held))
+    return Loaded(config, (*problems, *held, *across(parts)))
 
 
-def read_layer(path: Path, layer: LayerName = "project") -> tuple[Document | None, Checked]:
-    """One file, read and checked; the document is None where there is no text to show."""
+def read_layer(path: Path, layer: LayerName = "project", *, advice: bool = False) -> tuple[Document | None, Checked]:
+    """One file, read and checked (with `advice`: all lints); the document is None where there is no text to show."""
     reading = files.read(path, layer)
     if reading.text is None:
         return None, Checked(None, (reading.problem,) if reading.problem else ())
     document = parse(reading.text)
-    return document, check(document, layer, str(path))
+    return document, check(document, layer, str(path), advice=advice)
 
 
 def _add(name: LayerName, path: Path, parts: list[Part], problems: list[Problem]) -> None:

@@ -59,7 +59,7 @@ def validate(value: dict[str, Any]) -> Iterator[Problem]:
             known = error.schema["properties"]
             for key in error.instance:
                 if key not in known:
-                    yield unknown_key(schema(), (*route, key), tuple(known))
+                    yield unknown_key(schema(), (*route, key), tuple(known), error.instance)
         elif "propertyNames" in error.absolute_schema_path:
             yield _bad_name((*route, str(error.instance)), error.schema)
         elif error.validator == "required":

@@ -21,6 +21,7 @@ __all__ = [
     "parse_authority",
     "parse_host",
     "parse_port",
+    "parse_target",
     "parse_url",
 ]
 
@@ -238,6 +239,18 @@ def parse_url(text: str) -> tuple[str, Target]:
     if "@" in authority:
         raise BadTarget(f"{_show(text)} contains user information before the @; leave it out")
     return scheme, parse_authority(authority, _URL_PORTS[scheme])
+
+
+def parse_target(text: str, default_port: int = 443) -> tuple[str, Target]:
+    """What a person names: host, ``host:port``, an address, bare IPv6, ``[v6]:port`` or a URL, with its scheme ("" for none).
+
+    Raises `BadTarget`.
+    """
+    if "://" in text:
+        return parse_url(text)
+    if text.count(":") >= 2 and not text.startswith("["):
+        return "", Target(parse_host(text), default_port)
+    return "", parse_authority(text, default_port)
 
 
 def is_loopback_name(name: str) -> bool:

@@ -66,6 +66,9 @@ class RequestParser(MessageReader[RequestHead]):
         self._state = self._held
 
     def _next_head(self) -> RequestHead | None:
+        if self._partial[:2] == b"\r\n" and not self._crlf_skipped:
+            del self._partial[:2]
+            self._scanned, self._crlf_skipped = 0, True
         if self._partial and not self._line(b"\r\n\r\n", self.limits.head_bytes, "request head"):
             self._check_beginning(self._partial)
             return None

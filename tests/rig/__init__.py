@@ -1,0 +1,1 @@
+"""Real sockets on loopback for tests of the egress plane."""

@@ -33,6 +33,17 @@ def check(document: Document, layer: str = "project", path: str = "", *, advice:
     """
     pasted = [*secrets.in_document(document)]
     file, rest = _meaning(document, layer, advice)
+    if document.text.startswith("\ufeff"):
+        hint = "save it as UTF-8 without BOM"
+        rest.append(
+            Problem(
+                "config.bom",
+                "the file starts with a byte order mark",
+                "warning",
+                span=document.source.span(0, 1),
+                hint=hint,
+            )
+        )
     found = [*pasted, *(map(_redacted, rest) if pasted else rest)]
     problems = tuple(msgspec.structs.replace(one, layer=layer, path=path) for one in found)
     failed = any(one.severity == "error" for one in problems)

@@ -10,10 +10,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from kap.config import files
+from kap.config.across import across
 from kap.config.check import Checked, check
 from kap.config.effective import Config, Effect, Layer, LayerName, Loaded, Rule
-from kap.config.across import across
 from kap.config.grants import check_grants
 from kap.config.merge import Part, merge
 from kap.config.problem import Problem
@@ -34,6 +36,14 @@ __all__ = [
 ]
 
 NAME = "kap.toml"
+
+
+class Review(msgspec.Struct, frozen=True):
+    """What was found in the files: problems, the text of each layer's file (None of it where it cannot be read), what is usable."""
+
+    problems: tuple[Problem, ...]
+    documents: dict[LayerName, Document]
+    parts: tuple[Part, ...]
 
 
 def global_path() -> Path:
@@ -72,17 +82,39 @@ def load(project: Path | None, *, global_path: Path | None, run: Sequence[tuple[
     `project`: the kap.toml file (a directory stands for the kap.toml in it); it has to exist. `global_path`: the global file, which
     need not exist. None leaves the layer out. `run`: grants (effect, text) of the command line; a bad one is a Problem of layer ``run``.
     """
-    problems: list[Problem] = []
-    parts: list[Part] = []
-    if global_path is not None and os.path.lexists(global_path):
-        _add("global", global_path, parts, problems)
-    if project is not None:
-        _add("project", _inside(project, problems), parts, problems)
-    problems.extend(check_grants(run))
+    review = _review(project, global_path, advice=False)
+    problems = [*review.problems, *check_grants(run)]
     if any(one.severity == "error" for one in problems):
         return Loaded(None, tuple(problems))
-    config, held = merge(parts, run)
-    return Loaded(config, (*problems, *held, *across(parts)))
+    config, held = merge(review.parts, run)
+    return Loaded(config, (*problems, *held, *across(review.parts)))
+
+
+def review(project: Path | None, *, global_path: Path | None) -> Review:
+    """The files as `load` reads them, for who shows their problems: with every lint, and with the documents to point into."""
+    found = _review(project, global_path, advice=True)
+    if any(one.severity == "error" for one in found.problems):
+        return found
+    _, held = merge(found.parts, ())
+    return msgspec.structs.replace(found, problems=(*found.problems, *held, *across(found.parts)))
+
+
+def _review(project: Path | None, global_path: Path | None, *, advice: bool) -> Review:
+    problems: list[Problem] = []
+    wanted: list[tuple[LayerName, Path]] = []
+    if global_path is not None and os.path.lexists(global_path):
+        wanted.append(("global", global_path))
+    if project is not None:
+        wanted.append(("project", _inside(project, problems)))
+    parts, documents = [], {}
+    for name, path in wanted:
+        document, checked = read_layer(path, name, advice=advice)
+        problems.extend(checked.problems)
+        if document is not None:
+            documents[name] = document
+            if checked.file is not None and document.value is not None:
+                parts.append(Part(Layer(name, str(path), document), checked.file, document.value))
+    return Review(tuple(problems), documents, tuple(parts))
 
 
 def read_layer(path: Path, layer: LayerName = "project", *, advice: bool = False) -> tuple[Document | None, Checked]:
@@ -92,13 +124,6 @@ def read_layer(path: Path, layer: LayerName = "project", *, advice: bool = False
         return None, Checked(None, (reading.problem,) if reading.problem else ())
     document = parse(reading.text)
     return document, check(document, layer, str(path), advice=advice)
-
-
-def _add(name: LayerName, path: Path, parts: list[Part], problems: list[Problem]) -> None:
-    document, checked = read_layer(path, name)
-    problems.extend(checked.problems)
-    if document is not None and checked.file is not None and document.value is not None:
-        parts.append(Part(Layer(name, str(path), document), checked.file, document.value))
 
 
 def _inside(project: Path, problems: list[Problem]) -> Path:

@@ -11,13 +11,17 @@ from kap.document.route import Span
 
 
 class Source:
-    """A text with its UTF-8 bytes and line starts. Lone surrogates are carried through, so no text is refused here."""
+    """A text with its UTF-8 bytes and line starts. Lone surrogates are carried through, so no text is refused here.
 
-    __slots__ = ("_byte_lines", "_lines", "ascii", "data", "text")
+    `plain` is the text the parsers read: a byte order mark in front becomes a space, so that every column stays where it is.
+    """
+
+    __slots__ = ("_byte_lines", "_lines", "ascii", "data", "plain", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.data = text.encode("utf-8", "surrogatepass")
+        self.plain = " " + text[1:] if text.startswith("\ufeff") else text
+        self.data = self.plain.encode("utf-8", "surrogatepass")
         self.ascii = len(self.data) == len(text)
         self._lines = _line_starts(text)
         self._byte_lines = self._lines if self.ascii else _line_starts(self.data)

@@ -34,7 +34,7 @@ class SyntaxProblem(msgspec.Struct, frozen=True):
 
 def read(source: Source) -> tuple[dict[str, Any] | None, SyntaxProblem | None]:
     """The values of a text, or the first thing wrong with it; never raises, takes time linear in the text."""
-    text = source.text
+    text = source.plain
     if (surrogate := next((i for i, c in enumerate(text) if "\ud800" <= c <= "\udfff"), -1)) >= 0 and not source.ascii:
         return None, SyntaxProblem("half of a UTF-16 pair is no character", source.span(surrogate, surrogate + 1))
     if long_key := _LONG_KEY.search(text):

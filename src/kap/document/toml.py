@@ -87,7 +87,10 @@ class Document:
 
 
 def parse(text: str) -> Document:
-    """The document of a text (no byte order mark). Never raises; `Document.value` is None when `syntax_errors` has an entry."""
+    """The document of a text (a byte order mark in front is skipped). Never raises.
+
+    `Document.value` is None exactly when `Document.syntax_errors` has an entry.
+    """
     source = Source(text)
     value, error = read(source)
     return Document(source, value, (error,) if error else ())

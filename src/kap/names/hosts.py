@@ -193,7 +193,10 @@ def _check_a_label(label: str) -> None:
         raise BadTarget(f"{_show(label)} is not a valid A-label (punycode)") from error
     if not decoded or decoded.isascii():
         raise BadTarget(f"{_show(label)} is not a valid A-label: it encodes nothing that needs encoding")
-    _check_u_label(decoded)
+    try:
+        _check_u_label(decoded)
+    except BadTarget as error:
+        raise BadTarget(f"{_show(label)} is not a valid A-label: {error}") from error
     if "xn--" + decoded.encode("punycode").decode("ascii") != label:
         raise BadTarget(f"{_show(label)} is not a valid A-label: it does not encode back to itself")
 

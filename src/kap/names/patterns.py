@@ -210,8 +210,9 @@ def _parse_port(text: str | None, host: str) -> tuple[int | None, PatternWire | 
     try:
         port = parse_port(digits)
     except BadTarget as error:
-        first = re.match(r"\d+", digits)
-        raise BadPattern(f"{error}; one rule lists one port", f"{shown}:{first[0]}" if first else shown) from error
+        first = re.match(r"[1-9]\d{0,4}(?!\d)", digits)
+        cure = f"{shown}:{first[0]}" if first and int(first[0]) <= 65535 else shown
+        raise BadPattern(f"{error}; one rule lists one port", cure) from error
     for known in ("tls", "http", "ssh", "tcp", "auto"):
         if wire == known:
             return port, known

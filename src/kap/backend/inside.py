@@ -1,0 +1,95 @@
+"""Run as a program: makes a capsule's listening sockets inside the capsule's network namespace and passes them back.
+
+    python -I inside.py FD PID          # FD: a Unix socket to answer on; PID: a process in the capsule
+
+It enters the user namespace that owns the network namespace (NS_GET_USERNS, ioctl_ns(2)): there it may bind ports below 1024, with no
+privilege outside. It is a process of its own because a process with threads cannot change its user namespace, and it ends before
+anything of the capsule runs. Standard library only. Answers one message: the JSON list of names, with the sockets in the same order.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import socket
+import struct
+import sys
+import time
+
+NS_GET_USERNS = 0xB701
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1
+TCP_PORTS = {"proxy": 3128, "http": 80, "tls": 443, "dns-tcp": 53}
+UDP_PORTS = {"dns-udp": 53}
+BACKLOG = 1024
+LOOPBACK_SECONDS = 5.0
+
+
+def enter(pid: int) -> None:
+    """Join the network namespace of `pid` and the user namespace that owns it. Raises `OSError`."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    net = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    if os.fstat(net).st_ino == os.stat("/proc/self/ns/net").st_ino:  # noqa: PTH116 - no pathlib here: it starts slowly
+        raise OSError(errno.EINVAL, "the capsule has no network namespace of its own")
+    user = fcntl.ioctl(net, NS_GET_USERNS)
+    for fd, kind in ((user, CLONE_NEWUSER), (net, CLONE_NEWNET)):
+        if libc.setns(fd, kind):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def wait_for_loopback() -> None:
+    """bwrap brings ``lo`` up a moment after the namespace exists. Raises `TimeoutError`."""
+    deadline = time.monotonic() + LOOPBACK_SECONDS
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        while time.monotonic() < deadline:
+            answer = fcntl.ioctl(probe.fileno(), SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
+            if struct.unpack("16xH14x", answer)[0] & IFF_UP:
+                return
+            time.sleep(0.001)
+    raise TimeoutError(f"the capsule's loopback device did not come up within {LOOPBACK_SECONDS:g} s")
+
+
+def listen(family: socket.AddressFamily, kind: socket.SocketKind, port: int) -> socket.socket | None:
+    """A bound (TCP: listening) socket on the loopback address of `family`; None where the machine has no IPv6."""
+    try:
+        sock = socket.socket(family, kind)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1" if family == socket.AF_INET else "::1", port))
+    except OSError as error:
+        if family == socket.AF_INET6 and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            return None
+        raise
+    if kind == socket.SOCK_STREAM:
+        sock.listen(BACKLOG)
+    return sock
+
+
+def main() -> None:
+    """See the module."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    enter(int(sys.argv[2]))
+    wait_for_loopback()
+    made: list[tuple[str, socket.socket]] = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for kind, ports in ((socket.SOCK_STREAM, TCP_PORTS), (socket.SOCK_DGRAM, UDP_PORTS)):
+            for name, port in ports.items():
+                sock = listen(family, kind, port)
+                if sock is not None:
+                    made.append((name, sock))
+    names = json.dumps([name for name, _ in made]).encode()
+    descriptors = array.array("i", [sock.fileno() for _, sock in made])
+    channel.sendmsg([names], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, TimeoutError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from None

@@ -1,0 +1,141 @@
+"""``kap run``: a command in a capsule, with no container engine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from kap.config.layers import find_project, global_path, load, project_file, review
+from kap.config.problem import Problem
+from kap.document.toml import Document
+from kap.errors import EXIT_USAGE, ConfigError, UsageError
+from kap.policy.compiler import Policy, compile
+
+_EXAMPLE = 'printf \'presets = ["python"]\\n[proxy.network]\\nallow = ["docs.example.com"]\\n\' > kap.toml'
+
+
+@click.command(
+    short_help="Run a command in a capsule, with no container engine.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.option(
+    "-C",
+    "--project",
+    type=click.Path(path_type=Path),
+    help="The project: its kap.toml holds, and it is all the command may write.",
+)
+@click.option(
+    "--allow", multiple=True, metavar="HOST", help="Allow HOST for this run, too (as in kap.toml: host[:port])."
+)
+@click.option(
+    "--grant-private",
+    multiple=True,
+    metavar="CIDR",
+    help="Allowed names may resolve into this non-global range, for this run.",
+)
+@click.option("--env", "passed", multiple=True, metavar="NAME", help="Pass the host's variable NAME in.")
+@click.option(
+    "--ro", "read_only", multiple=True, metavar="PATH", help="Show a host path, read-only: a tool outside of /usr."
+)
+@click.option(
+    "--events", type=click.Path(path_type=Path), help="Write the audit log here instead of the project's state."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[--] COMMAND...")
+def command(
+    project: Path | None,
+    allow: tuple[str, ...],
+    grant_private: tuple[str, ...],
+    passed: tuple[str, ...],
+    read_only: tuple[str, ...],
+    events: Path | None,
+    quiet: bool,
+    arguments: tuple[str, ...],
+) -> int:
+    """Run COMMAND in a capsule: an empty network namespace, where only what kap.toml allows is reached.
+
+    The project's directory is writable, the rest of the home directory is not there. Exit code, signals, standard input and terminal are
+    the command's own; kap's own failures before it starts: 2 bad input, 69 something is missing on this machine.
+    """
+    if not arguments:
+        raise UsageError("no command was given", "for example: kap run -- bash")
+    workspace, file = _find(project)
+    grants = [("allow", text) for text in allow] + [("private", text) for text in grant_private]
+    policy = _load(file, grants, quiet=quiet)
+    from kap.host import capsule, state
+
+    if not quiet:
+        _announce(policy, grants, passed)
+    name = state.project_id(workspace)
+    job = capsule.Job(
+        command=arguments,
+        workspace=str(workspace),
+        policy=policy,
+        events=events.absolute() if events else state.project_state(workspace).events,
+        id=name,
+        passed=passed,
+        read_only=read_only,
+    )
+    result = capsule.run(job)
+    if result.refused and not quiet:
+        where = f" --events {events}" if events else ""
+        requests = "1 request" if result.refused == 1 else f"{result.refused} requests"
+        click.echo(f"kap: {requests} refused; see: kap why-denied{where}", err=True)
+    return result.status
+
+
+def _find(project: Path | None) -> tuple[Path, Path]:
+    """The workspace (a real path) and the kap.toml that governs it."""
+    if project is None:
+        file = find_project(Path())
+    else:
+        if not project.is_dir():
+            raise UsageError(f"--project {project} is not a directory", "name the directory that holds kap.toml")
+        file = project_file(project)
+    if file is None:
+        where = project or Path.cwd()
+        above = "" if project else " or above"
+        raise ConfigError(f"there is no kap.toml in {where}{above}, so nothing says what a capsule may reach", _EXAMPLE)
+    directory = file.absolute().parent
+    if directory.name == ".devcontainer":
+        directory = directory.parent
+    return Path(os.path.realpath(directory)), file
+
+
+def _load(file: Path, grants: list[tuple[str, str]], *, quiet: bool) -> Policy:
+    loaded = load(file, global_path=global_path(), run=grants)
+    if loaded.config is None:
+        _show(loaded.problems, review(file, global_path=global_path()).documents)
+        click.echo("kap: the policy has errors, so nothing was started", err=True)
+        raise click.exceptions.Exit(EXIT_USAGE)
+    if not quiet:
+        held = [one for one in loaded.problems if one.severity == "warning"]
+        documents: dict[str, Document] = {
+            layer.name: layer.document for layer in loaded.config.layers if layer.document
+        }
+        _show(held, documents)
+    return compile(loaded.config)
+
+
+def _show(problems: Sequence[Problem], documents: Mapping[str, Document]) -> None:
+    if not problems:
+        return
+    from kap.cli.render import render, wants_colour
+
+    colour = wants_colour(sys.stderr)
+    for problem in problems:
+        click.echo(render(problem, documents.get(problem.layer), colour) + "\n", err=True, color=colour)
+
+
+def _announce(policy: Policy, grants: list[tuple[str, str]], passed: tuple[str, ...]) -> None:
+    """One line for each thing this run gives that the policy's file does not show, or that leaves the host."""
+    for effect, text in grants:
+        what = "allowed" if effect == "allow" else "allowed names may resolve to"
+        click.echo(f"kap: for this run: {what} {text}", err=True)
+    names = [name for name in dict.fromkeys((*policy.config.run.env, *passed)) if name in os.environ]
+    if names:
+        click.echo(f"kap: passed in from this host's environment: {', '.join(names)}", err=True)

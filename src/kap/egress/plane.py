@@ -90,6 +90,10 @@ class Plane:
                 cut += 1
         return cut
 
+    def configure(self, limits: Limits, upstream: UpstreamProxy | None) -> None:
+        """Take these limits and this upstream proxy for what connects from now on."""
+        self._state.configure(limits, upstream)
+
     def stop_accepting(self) -> None:
         """Close the listening sockets; open connections go on."""
         for server in self._servers:

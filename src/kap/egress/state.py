@@ -60,17 +60,21 @@ class PlaneState:
         self.live = live
         self.audit = audit
         self.connector = connector
-        self.limits = limits
-        self.upstream = upstream
         self.connections: set[ClientSide] = set()
         self.per_client: dict[str, int] = {}
-        self.wire_limits = WireLimits(head_bytes=limits.head_bytes)
         self.spliced = 0
-        self.capacity = min(limits.connections, descriptors_for_connections())
+        self.configure(limits, upstream)
         self._event_id = 0
         self._overloaded = 0
         self._overload_at = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
+
+    def configure(self, limits: Limits, upstream: UpstreamProxy | None) -> None:
+        """Take these limits and this upstream proxy for what comes from now on."""
+        self.limits = limits
+        self.upstream = upstream
+        self.wire_limits = WireLimits(head_bytes=limits.head_bytes)
+        self.capacity = min(limits.connections, descriptors_for_connections())
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """The plane serves on `loop` from now on."""

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+
 from rig.client import ask, connect, open_tunnel
-from rig.plane import SOON, Rig, client_hello, plane_rig
+from rig.plane import SOON, Rig, client_hello, plane_rig, policy_of
 
 HELLO = client_hello("allowed.test")
 
@@ -38,10 +39,8 @@ async def origin() -> Seen:
 async def rig(origin: Seen) -> AsyncIterator[tuple[Rig, int, int]]:
     async with plane_rig(allow=("placeholder.test",)) as rig:
         port = await rig.origin(origin)
-        from kap.policy.compiler import compile_rules
-
         rules = (f"allowed.test:{port}/tls", f"other.test:{port}/tls")
-        rig.plane.apply(compile_rules(allow=rules, private=("127.0.0.0/8",)))
+        rig.plane.apply(policy_of(*rules))
         yield rig, await rig.listen(), port
 
 
@@ -105,6 +104,7 @@ async def test_what_is_no_hello_for_the_target_never_reaches_the_origin(
     await client.send(first)
     answer = await client.rest()
     assert answer in (b"", bytes([21, 3, 3, 0, 2, 2, 49]))
+    client.close()
     await plane.settled()
     assert origin.data == b""
     assert plane.events.codes() == ["egress.allowed", code]
@@ -154,9 +154,7 @@ async def test_the_next_address_is_tried() -> None:
     async with plane_rig(names=names) as rig:
         seen = Seen()
         port = await rig.origin(seen)
-        from kap.policy.compiler import compile_rules
-
-        rig.plane.apply(compile_rules(allow=(f"allowed.test:{port}/tcp",), private=("127.0.0.0/8",)))
+        rig.plane.apply(policy_of(f"allowed.test:{port}/tcp"))
         client = await open_tunnel(await rig.listen(), f"allowed.test:{port}")
         await client.send(b"x")
         assert await client.exactly(1) == b"x"
@@ -183,14 +181,13 @@ async def test_the_server_must_not_speak_first_on_a_tls_port(rig: tuple[Rig, int
         writer.write(b"220 smtp\r\n")
         await reader.read()
 
-    from kap.policy.compiler import compile_rules
-
     port = await plane.origin(speaks)
-    plane.plane.apply(compile_rules(allow=(f"allowed.test:{port}/tls",), private=("127.0.0.0/8",)))
+    plane.plane.apply(policy_of(f"allowed.test:{port}/tls"))
     client = await connect(proxy)
     await client.send(f"CONNECT allowed.test:{port} HTTP/1.1\r\n\r\n".encode())
     answer = await client.rest()
     assert b"220 smtp" not in answer
+    client.close()
     await plane.settled()
     assert plane.events.codes()[-1] == "egress.server-first"
 
@@ -203,10 +200,8 @@ async def test_declared_tcp_lets_the_server_speak_first() -> None:
         await writer.drain()
 
     async with plane_rig() as rig:
-        from kap.policy.compiler import compile_rules
-
         port = await rig.origin(speaks)
-        rig.plane.apply(compile_rules(allow=(f"allowed.test:{port}/tcp",), private=("127.0.0.0/8",)))
+        rig.plane.apply(policy_of(f"allowed.test:{port}/tcp"))
         client = await open_tunnel(await rig.listen(), f"allowed.test:{port}")
         assert await client.exactly(21) == b"hello from the server"
         await client.send(b"and back")
@@ -215,8 +210,6 @@ async def test_declared_tcp_lets_the_server_speak_first() -> None:
 
 async def test_half_close_travels_both_ways() -> None:
     async with plane_rig() as rig:
-        from kap.policy.compiler import compile_rules
-
         got: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -225,7 +218,7 @@ async def test_half_close_travels_both_ways() -> None:
             await writer.drain()
 
         port = await rig.origin(late)
-        rig.plane.apply(compile_rules(allow=(f"allowed.test:{port}/tcp",), private=("127.0.0.0/8",)))
+        rig.plane.apply(policy_of(f"allowed.test:{port}/tcp"))
         client = await open_tunnel(await rig.listen(), f"allowed.test:{port}")
         await client.send(b"mine")
         client.half_close()

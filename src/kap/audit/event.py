@@ -18,6 +18,10 @@ Kind = Literal["decision", "closed", "notice"]
 TEXT_LIMIT = 255
 """Characters kept of a text field."""
 
+PROBE_HOST = "kap-probe.invalid"
+"""The name kap's own health checks ask for. It can exist nowhere (RFC 6761 6.4), so whoever asks for it, refusing it tells nobody
+anything: the log marks such events with the subject ``probe``, and they are left out of what people are shown."""
+
 
 class Event(msgspec.Struct, omit_defaults=True):
     """`ts`: seconds since the epoch, UTC, with microseconds. `plane`: ``egress``, ``dns``, ``sidecar``, ``audit``. `seq` and `ts` are

@@ -32,6 +32,7 @@ class Denial(msgspec.Struct):
     host: str
     port: int
     code: str
+    plane: str = "egress"
     count: int = 0
     first: float = 0.0
     last: float = 0.0
@@ -45,8 +46,8 @@ class Denial(msgspec.Struct):
 
     @property
     def by_name_only(self) -> bool:
-        """True where the name server refused and no connection was tried."""
-        return self.port == 0 and self.code.startswith("dns.")
+        """True where only a DNS query was refused and no connection was tried."""
+        return self.plane == "dns"
 
 
 def is_denial(event: Event) -> bool:
@@ -72,7 +73,7 @@ class Fold:
         key = self._key(event)
         denial = self._kept.get(key)
         if denial is None:
-            denial = self._kept[key] = Denial(event.host, key[1], event.code, first=event.ts)
+            denial = self._kept[key] = Denial(event.host, key[1], event.code, event.plane, first=event.ts)
             if len(self._kept) > self._limit:
                 self._forget()
         self._kept.move_to_end(key)
@@ -84,18 +85,18 @@ class Fold:
         return sorted(self._kept.values(), key=lambda denial: denial.last)
 
     def _key(self, event: Event) -> tuple[str, int, str]:
-        plane, _, reason = event.code.partition(".")
+        reason = event.code.partition(".")[2]
         if reason not in _SAME_REASON:
             return event.host, event.port, event.code
         pair = (event.host, reason)
         known = self._port.get(pair)
-        if plane == "dns":
+        if event.plane == "dns":
             return event.host, known or 0, reason
         if known is None:
             self._port[pair] = event.port
             earlier = self._kept.pop((event.host, 0, reason), None)
             if earlier is not None:  # the connection that follows the refused query: same denial, now with its port
-                earlier.port, earlier.code = event.port, event.code
+                earlier.port, earlier.code, earlier.plane = event.port, event.code, event.plane
                 self._kept[event.host, event.port, reason] = earlier
         return event.host, event.port, reason
 

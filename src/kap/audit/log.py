@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from kap.audit.event import TEXT_LIMIT, Event
+from kap.audit.event import PROBE_HOST, TEXT_LIMIT, Event
 from kap.audit.logfile import LogFile
 
 MIN_BYTES = 65_536
@@ -82,6 +82,13 @@ class AuditLog:
             self.dropped += 1
             _log.debug("event not recorded", exc_info=True)
 
+    def resize(self, *, max_bytes: int, keep: int) -> None:
+        """Rotate at another size and keep another number of old files from the next write on."""
+        with self._lock:
+            self._file.max_bytes = max(max_bytes, MIN_BYTES)
+            self._file.keep = max(keep, 0)
+            self._chunk = min(_CHUNK, self._file.max_bytes // 4)
+
     def flush(self) -> None:
         """Write what is buffered now; never raises."""
         with self._lock:
@@ -106,6 +113,8 @@ class AuditLog:
                 event.process = self._attribute(event)
             except Exception:  # noqa: BLE001 - best effort: an event without a process is still an event
                 event.process = ""
+        if event.host == PROBE_HOST:
+            event.subject = "probe"
         if self._capsule:
             event.capsule = self._capsule
         length = len(event.host) + len(event.detail) + len(event.process) + len(event.client) + len(event.method)

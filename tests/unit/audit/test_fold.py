@@ -46,6 +46,14 @@ def test_dns_refusal_alone_says_so() -> None:
     assert denial.by_name_only and denial.code == "dns.not-listed"
 
 
+def test_no_policy_is_one_denial_from_both_planes() -> None:
+    first = Event("decision", "dns", "egress.no-policy", verdict="deny", host="a.example.com", ts=1.0, method="A")
+    (denial,) = fold([first])
+    assert denial.by_name_only and denial.port == 0
+    (denial,) = fold([first, egress(code="egress.no-policy", ts=2.0)])
+    assert (denial.port, denial.count, denial.by_name_only) == (443, 2, False)
+
+
 def test_dns_refusal_of_another_reason_or_host_does_not_join() -> None:
     assert len(fold([dns(), egress(code="egress.deny-rule"), egress(host="b.example.com")])) == 3
     assert len(fold([dns(code="dns.type-refused"), egress()])) == 2

@@ -310,3 +310,21 @@ def test_record_swallows_an_event_that_is_none(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "events.jsonl")
     log.record(None)  # type: ignore[arg-type]
     assert log.dropped == 1
+
+
+def test_the_probe_of_the_health_check_is_marked_whoever_sends_it(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "events.jsonl")
+    for host in ("kap-probe.invalid", "kap-probe.invalid.example.com", "x.kap-probe.invalid"):
+        log.record(deny(host))
+    assert [line.get("subject") for line in lines(tmp_path / "events.jsonl")] == ["probe", None, None]
+
+
+def test_resize_takes_effect_at_the_next_write(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "events.jsonl")
+    for _ in range(1000):
+        log.record(deny())
+    assert len(list(tmp_path.iterdir())) == 1
+    log.resize(max_bytes=MIN_BYTES, keep=1)
+    for _ in range(2000):
+        log.record(deny())
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["events.jsonl", "events.jsonl.1"]

@@ -1,0 +1,93 @@
+"""The planes of the sidecar, built of a policy's settings, and set anew when those change.
+
+Rules: limits, the upstream proxy, and the log's size follow the policy at once; what is bound to sockets (where to listen, which name
+servers to ask) is taken at start, and `restart_needed` names what has changed since.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from kap.audit.log import AuditLog
+from kap.config.model import Proxy
+from kap.dns.resolvers import upstream_servers
+from kap.dns.server import NameServer
+from kap.egress.plane import Plane
+from kap.egress.resolve import SystemResolver
+from kap.policy.compiler import Policy
+from kap.policy.live import Live
+from kap.sidecar.credentials import upstream_proxy
+from kap.sidecar.listeners import Kind, Serve
+from kap.sidecar.probe import OWN_NAME
+from kap.sidecar.resolver import ServerResolver
+
+_AT_START = ("listen", "dns_listen", "dns_upstream")
+
+
+class Planes:
+    """Egress and DNS over one policy cell and one log. `own`: addresses never dialled; `answers`: what allowed names resolve to."""
+
+    def __init__(
+        self,
+        live: Live,
+        audit: AuditLog,
+        proxy: Proxy,
+        *,
+        own: Sequence[str],
+        answers: Sequence[str],
+        transparent: bool,
+    ) -> None:
+        self._audit = audit
+        self._proxy = proxy
+        limits = proxy.limits
+        self._resolver: SystemResolver | ServerResolver = SystemResolver(seconds=limits.dns_seconds)
+        if proxy.dns_upstream:
+            servers = upstream_servers(proxy.dns_upstream)
+            self._resolver = ServerResolver(servers, seconds=limits.dns_seconds, inflight=limits.dns_inflight)
+        self.egress = Plane(
+            live,
+            audit,
+            resolver=self._resolver,
+            limits=limits,
+            upstream=upstream_proxy(proxy.upstream),
+            own_addresses=frozenset(own),
+        )
+        self.names = NameServer(
+            live,
+            audit,
+            answer="self" if transparent else "forward",
+            addresses=answers,
+            upstream=proxy.dns_upstream or None,
+            names={OWN_NAME: answers},
+            limits=limits,
+        )
+
+    def apply(self, policy: Policy) -> int:
+        """Put `policy` and its settings in force; how many connections that cut."""
+        proxy = policy.config.proxy
+        self._audit.resize(max_bytes=proxy.observe.max_bytes, keep=proxy.observe.keep)
+        self.egress.configure(proxy.limits, upstream_proxy(proxy.upstream))
+        return self.egress.apply(policy)
+
+    def restart_needed(self, policy: Policy) -> list[str]:
+        """The settings of `policy` that differ from those this sidecar was started with and cannot change while it runs."""
+        now = policy.config.proxy
+        return [f"[proxy] {name}" for name in _AT_START if getattr(now, name) != getattr(self._proxy, name)]
+
+    def server(self, kind: Kind, sock: socket.socket) -> Serve:
+        """Who serves a socket of `kind`."""
+        if kind == "dns":
+            return self.names.serve_udp if sock.type == socket.SOCK_DGRAM else self.names.serve_tcp
+        plane_kind = kind
+
+        async def serve(accepting: socket.socket) -> None:
+            await self.egress.serve(accepting, plane_kind)
+
+        return serve
+
+    async def close(self) -> None:
+        """End every connection and close every socket."""
+        await self.egress.close()
+        await self.names.close()
+        self._resolver.close()

@@ -34,7 +34,9 @@ class Unavailable(Exception):
     """This machine cannot give the lab; the text says why."""
 
 
-def run(*argv: str | Path, check: bool = True, timeout: float = 120, **options: object) -> subprocess.CompletedProcess[str]:
+def run(
+    *argv: str | Path, check: bool = True, timeout: float = 120, **options: object
+) -> subprocess.CompletedProcess[str]:
     """Runs a program; on failure raises with everything it printed, so that a red test says why."""
     done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=timeout, **options)  # type: ignore[call-overload]
     if check and done.returncode:
@@ -137,7 +139,18 @@ class Lab:
     def _certificate(self) -> None:
         self.cert, self.key = self.directory / "cert.pem", self.directory / "key.pem"
         names = "subjectAltName=DNS:example.com,DNS:*.example.com,DNS:*.example.net,DNS:*.example.org"
-        options = ["-subj", "/CN=fake internet", "-addext", names, "-days", "30", "-keyout", self.key, "-out", self.cert]
+        options = [
+            "-subj",
+            "/CN=fake internet",
+            "-addext",
+            names,
+            "-days",
+            "30",
+            "-keyout",
+            self.key,
+            "-out",
+            self.cert,
+        ]
         run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", *options)
 
     def _engine(self) -> None:
@@ -153,7 +166,9 @@ class Lab:
 
     def spawn(self, name: str, argv: list[str]) -> subprocess.Popen[bytes]:
         log = (self.directory / f"{name}.log").open("wb")
-        process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.env, cwd=self.directory)
+        process = subprocess.Popen(
+            argv, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.env, cwd=self.directory
+        )
         self._logs.append(log)
         self.processes.append((name, process))
         return process
@@ -164,7 +179,10 @@ class Lab:
         while not ready():  # type: ignore[operator]
             dead = [name for name, process in self.processes if process.poll() is not None]
             if dead or time.monotonic() > deadline:
-                raise AssertionError(f"waited for {what}; ended: {dead}\n" + "\n".join(f"{n}: {self.log(n)[-2000:]}" for n in dead or ["dockerd"]))
+                raise AssertionError(
+                    f"waited for {what}; ended: {dead}\n"
+                    + "\n".join(f"{n}: {self.log(n)[-2000:]}" for n in dead or ["dockerd"])
+                )
             time.sleep(0.1)
 
     def log(self, name: str) -> str:
@@ -177,7 +195,9 @@ class Lab:
         events = [json.loads(line) for line in lines if line.startswith("{")]
         return [event for event in events if not what or event["what"] == what]
 
-    def docker(self, *arguments: str | Path, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def docker(
+        self, *arguments: str | Path, check: bool = True, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         return run("docker", *arguments, check=check, timeout=timeout, env=self.env)
 
     @contextlib.contextmanager

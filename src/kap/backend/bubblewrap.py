@@ -1,17 +1,21 @@
 """Run a `Plan` with bubblewrap: started and set up, but held before the command until `Box.release`.
 
-Rules: whatever goes wrong before `release` ends the capsule with nothing of the command run. Everything bwrap needs comes through
-descriptors; none of them is left open in the command.
+Rules: whatever goes wrong before `release` ends the capsule with nothing of the command run. The gate is the pipe that bwrap reads the
+system call filter from, once all else is set up: until the filter is written bwrap waits, and where kap dies first it reads an empty
+filter, which the kernel refuses, and gives up. (``--block-fd`` alone would let the command run when kap dies.) Everything bwrap needs
+comes through descriptors; none of them is left open in the command.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
 import select
 import shutil
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -25,11 +29,10 @@ from kap.sandbox.bubblewrap import Descriptors, arguments
 from kap.sandbox.plan import File, Pin, Plan, Writable
 
 START_SECONDS = 15.0
+PR_SET_CHILD_SUBREAPER = 36
 STOP_SECONDS = 5.0
 OPTIONAL = frozenset({"--bind-fd", "--disable-userns", "--size"})
-REQUIRED = frozenset(
-    {"--perms", "--ro-bind-data", "--seccomp", "--info-fd", "--block-fd", "--remount-ro", "--cap-drop"}
-)
+REQUIRED = frozenset({"--perms", "--ro-bind-data", "--seccomp", "--info-fd", "--remount-ro", "--cap-drop"})
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -69,15 +72,17 @@ def find_engine() -> Engine:
 class Box:
     """One running capsule. `pid` is bwrap, `init` the first process of the capsule (its process 1, seen from the host)."""
 
-    def __init__(self, process: subprocess.Popen[bytes], init: int, gate: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], init: int, gate: int, key: bytes) -> None:
         self.pid = process.pid
         self.init = init
+        self._init_fd = os.pidfd_open(init)
         self._process = process
         self._gate = gate
+        self._key = key
 
     def release(self) -> None:
-        """Let the command run."""
-        os.write(self._gate, b"x")
+        """Let the command run: bwrap gets the system call filter it waits for."""
+        os.write(self._gate, self._key)
         os.close(self._gate)
         self._gate = -1
 
@@ -88,19 +93,21 @@ class Box:
 
     def kill(self) -> None:
         """End everything in the capsule now and wait until it is gone."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(OSError):
             self._process.kill()
+        with contextlib.suppress(OSError):  # before the release bwrap does not yet take it along
+            signal.pidfd_send_signal(self._init_fd, signal.SIGKILL)
         self.reap()
 
     def reap(self) -> None:
-        """Wait until bwrap and the capsule's first process are gone; with that one the kernel ends all the others."""
+        """Wait until bwrap and the capsule's first process are gone; with that one the kernel ends all the others. Closes this box."""
         self._process.wait()
-        with contextlib.suppress(OSError):
-            fd = os.pidfd_open(self.init)
-            try:
-                select.select([fd], [], [], STOP_SECONDS)
-            finally:
-                os.close(fd)
+        if self._init_fd >= 0:
+            select.select([self._init_fd], [], [], STOP_SECONDS)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.init, os.WNOHANG)  # ours since bwrap ended: see _adopt_orphans
+            os.close(self._init_fd)
+            self._init_fd = -1
         if self._gate >= 0:
             os.close(self._gate)
             self._gate = -1
@@ -111,16 +118,14 @@ def start(plan: Plan, engine: Engine, stdio: Stdio, *, setsid: str = "") -> Box:
 
     Raises `BackendError`.
     """
+    _adopt_orphans()
     fds = _Opened()
     try:
-        info, gate = fds.pipe()
-        block_reader, block_writer = fds.pipe()
-        words = arguments(
-            plan,
-            _descriptors(plan, engine, fds, gate, fds.both_ends(block_reader)),
-            options=engine.options,
-            setsid=setsid,
-        )
+        key = _filter()
+        info, info_writer = fds.pipe()
+        key_reader, gate = fds.pipe()
+        descriptors = _descriptors(plan, engine, fds, info_writer, key_reader)
+        words = arguments(plan, descriptors, options=engine.options, setsid=setsid)
         args = fds.content(b"\0".join(os.fsencode(word) for word in words[: words.index("--")]) + b"\0")
         command = [engine.program, "--args", str(args), *words[words.index("--") :]]
         try:
@@ -141,7 +146,7 @@ def start(plan: Plan, engine: Engine, stdio: Stdio, *, setsid: str = "") -> Box:
             ) from error
         fds.close_passed()
         init = _read_info(info, process)
-        box = Box(process, init, os.dup(block_writer))
+        box = Box(process, init, os.dup(gate), key)
         try:
             _limit(init, plan)
         except OSError as error:
@@ -163,11 +168,6 @@ class _Opened:
         reader, writer = os.pipe()
         self._own += [reader, writer]
         return reader, writer
-
-    def both_ends(self, reader: int) -> int:
-        """The pipe of `reader`, open for reading and writing: its reader never sees an end of file, so a kap that dies before
-        `release` does not let the command run."""
-        return self._pass(os.open(f"/proc/self/fd/{reader}", os.O_RDWR))
 
     def content(self, data: bytes) -> int:
         fd = self._pass(os.memfd_create("kap", os.MFD_CLOEXEC))
@@ -210,7 +210,15 @@ class _Opened:
             os.close(self._own.pop())
 
 
-def _descriptors(plan: Plan, engine: Engine, fds: _Opened, info: int, block: int) -> Descriptors:
+def _filter() -> bytes:
+    machine = os.uname().machine
+    try:
+        return seccomp.program(machine)
+    except KeyError:
+        raise BackendError(f"kap has no system call filter for {machine}", "run kap on x86_64 or aarch64") from None
+
+
+def _descriptors(plan: Plan, engine: Engine, fds: _Opened, info: int, key: int) -> Descriptors:
     sources: dict[int, int] = {}
     contents: dict[int, int] = {}
     for index, mount in enumerate(plan.mounts):
@@ -222,12 +230,12 @@ def _descriptors(plan: Plan, engine: Engine, fds: _Opened, info: int, block: int
                 sources[index] = fds.source(path)
             case _:
                 pass
-    machine = os.uname().machine
-    try:
-        program = seccomp.program(machine)
-    except KeyError:
-        raise BackendError(f"kap has no system call filter for {machine}", "run kap on x86_64 or aarch64") from None
-    return Descriptors(fds.pass_on(info), block, fds.content(program), sources, contents)
+    return Descriptors(fds.pass_on(info), fds.pass_on(key), sources, contents)
+
+
+def _adopt_orphans() -> None:
+    """Make this process the reaper of what it started (prctl(2)), so that nothing is left behind where process 1 does not reap."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _read_info(info: int, process: subprocess.Popen[bytes]) -> int:

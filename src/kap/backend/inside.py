@@ -1,15 +1,12 @@
-"""Run as a program: makes a capsule's listening sockets inside the capsule's network namespace and passes them back.
+"""The child that makes a capsule's listening sockets inside the capsule's network namespace, and passes them back.
 
-    python -I inside.py FD PID          # FD: a Unix socket to answer on; PID: a process in the capsule
-
-It enters the user namespace that owns the network namespace (NS_GET_USERNS, ioctl_ns(2)): there it may bind ports below 1024, with no
-privilege outside. It is a process of its own because a process with threads cannot change its user namespace, and it ends before
-anything of the capsule runs. Standard library only. Answers one message: the JSON list of names, with the sockets in the same order.
+It enters the user namespace that owns the network namespace (NS_GET_USERNS, ioctl_ns(2); bwrap nests two): there it may bind ports
+below 1024, with no privilege outside. It is a process of its own because a process with threads cannot change its user namespace, and
+because the namespaces are left by ending; it ends before anything of the capsule runs.
 """
 
 from __future__ import annotations
 
-import array
 import ctypes
 import errno
 import fcntl
@@ -17,8 +14,8 @@ import json
 import os
 import socket
 import struct
-import sys
 import time
+from pathlib import Path
 
 NS_GET_USERNS = 0xB701
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
@@ -33,7 +30,7 @@ def enter(pid: int) -> None:
     """Join the network namespace of `pid` and the user namespace that owns it. Raises `OSError`."""
     libc = ctypes.CDLL(None, use_errno=True)
     net = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
-    if os.fstat(net).st_ino == os.stat("/proc/self/ns/net").st_ino:  # noqa: PTH116 - no pathlib here: it starts slowly
+    if os.fstat(net).st_ino == Path("/proc/self/ns/net").stat().st_ino:
         raise OSError(errno.EINVAL, "the capsule has no network namespace of its own")
     user = fcntl.ioctl(net, NS_GET_USERNS)
     for fd, kind in ((user, CLONE_NEWUSER), (net, CLONE_NEWNET)):
@@ -71,10 +68,12 @@ def listen(family: socket.AddressFamily, kind: socket.SocketKind, port: int) -> 
     return sock
 
 
-def main() -> None:
-    """See the module."""
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    enter(int(sys.argv[2]))
+def pass_sockets(channel: socket.socket, pid: int) -> None:
+    """Make the sockets in the namespace of `pid` and send them: the JSON list of their names, with the descriptors in that order.
+
+    Changes the namespaces of the calling process for good. Raises `OSError`, `TimeoutError`.
+    """
+    enter(pid)
     wait_for_loopback()
     made: list[tuple[str, socket.socket]] = []
     for family in (socket.AF_INET, socket.AF_INET6):
@@ -84,12 +83,4 @@ def main() -> None:
                 if sock is not None:
                     made.append((name, sock))
     names = json.dumps([name for name, _ in made]).encode()
-    descriptors = array.array("i", [sock.fileno() for _, sock in made])
-    channel.sendmsg([names], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, TimeoutError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from None
+    socket.send_fds(channel, [names], [sock.fileno() for _, sock in made])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import array
+import contextlib
 import json
+import os
+import signal
 import socket
-import subprocess
-import sys
-from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
+from kap.backend import inside
 from kap.errors import BackendError
 
 PLANES = ("proxy", "http", "tls", "dns-tcp", "dns-udp")
@@ -28,39 +29,48 @@ class PlaneSocket(msgspec.Struct, frozen=True):
 def open_sockets(pid: int) -> list[PlaneSocket]:
     """The sockets of every plane, on 127.0.0.1 and (where the machine has it) ::1, in the network namespace of process `pid`.
 
-    Raises `BackendError`; then none is left open.
+    Raises `BackendError`; then none is left open. Call while the process has one thread: it forks.
     """
     ours, theirs = socket.socketpair()
-    with ours, theirs:
+    with ours:
+        with theirs:
+            child = os.fork()
+            if child == 0:
+                _child(theirs, pid)
         ours.settimeout(SECONDS)
         try:
-            # The running interpreter, isolated: nothing of the workspace or the user's environment is imported.
-            command = [sys.executable, "-I", str(Path(__file__).with_name("inside.py")), str(theirs.fileno()), str(pid)]
-            done = subprocess.run(
-                command, pass_fds=[theirs.fileno()], capture_output=True, timeout=SECONDS, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
+            message, descriptors, _, _ = socket.recv_fds(ours, 4096, _MAX_SOCKETS)
+        except OSError as error:
+            os.kill(child, signal.SIGKILL)
             raise BackendError(f"cannot make the capsule's sockets: {error}", _HINT) from error
-        if done.returncode:
-            reason = done.stderr.decode(errors="replace").strip()[-300:]
-            raise BackendError(f"cannot make the capsule's sockets: {reason}", _HINT)
-        found = _receive(ours)
+        finally:
+            os.waitpid(child, 0)
+    try:
+        names = json.loads(message) if descriptors else []
+        found = [PlaneSocket(name, socket.socket(fileno=fd)) for name, fd in zip(names, descriptors, strict=True)]
+    except (OSError, ValueError) as error:
+        for fd in descriptors:
+            os.close(fd)
+        raise BackendError(f"cannot make the capsule's sockets: {error}", _HINT) from error
     missing = [plane for plane in PLANES if all(item.plane != plane for item in found)]
     if missing:
         for item in found:
             item.sock.close()
-        raise BackendError(f"cannot make the capsule's sockets: {', '.join(missing)} missing", _HINT)
+        reason = message.decode(errors="replace") or f"{', '.join(missing)} missing"
+        raise BackendError(f"cannot make the capsule's sockets: {reason}", _HINT)
     return found
 
 
-def _receive(channel: socket.socket) -> list[PlaneSocket]:
-    size = array.array("i").itemsize
-    data, ancillary, _, _ = channel.recvmsg(4096, socket.CMSG_SPACE(_MAX_SOCKETS * size))
-    descriptors = array.array("i")
-    for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors.frombytes(payload[: len(payload) - len(payload) % size])
-    return [PlaneSocket(name, socket.socket(fileno=fd)) for name, fd in zip(json.loads(data), descriptors, strict=True)]
+def _child(channel: socket.socket, pid: int) -> NoReturn:
+    """In the forked child: the sockets are sent, or words that say why not. Never returns."""
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())  # the loop's handlers are the parent's
+        inside.pass_sockets(channel, pid)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is told, and this process ends here
+        with contextlib.suppress(OSError):
+            channel.send(f"{type(error).__name__}: {error}".encode()[:1024])
+    finally:
+        os._exit(0)
 
 
 _HINT = "kap must be allowed to enter the namespaces it makes; if a container or a security module forbids that, run kap outside of it"

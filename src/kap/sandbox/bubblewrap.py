@@ -29,7 +29,6 @@ class Descriptors(msgspec.Struct, frozen=True):
     """File descriptors bwrap finds open, for `sources` and `contents` by the mount's place in the plan (bwrap closes each after use)."""
 
     info: int
-    block: int
     seccomp: int
     sources: Mapping[int, int] = msgspec.field(default_factory=dict)
     contents: Mapping[int, int] = msgspec.field(default_factory=dict)
@@ -46,7 +45,7 @@ def arguments(plan: Plan, fds: Descriptors, *, options: frozenset[str], setsid: 
     for index, mount in enumerate(plan.mounts):
         words += _mount(mount, fds.sources.get(index), fds.contents.get(index), options)
     words += ["--chdir", plan.directory, "--seccomp", str(fds.seccomp)]
-    words += ["--info-fd", str(fds.info), "--block-fd", str(fds.block), "--"]
+    words += ["--info-fd", str(fds.info), "--"]
     if plan.terminal:
         words += [setsid, "-c"]
     return [*words, *plan.command]

@@ -1,8 +1,8 @@
 """What one decision costs, and that it does not grow with the rules. Peers side by side: a linear fnmatch and one big regex.
 
 Run: ``python bench/decide.py [--json]``. Half of the rules are exact hosts and half are wildcards; half of the requests are allowed.
-Each number is the median of several runs, in microseconds a decision; parsing (text to target, of
-hosts not seen before) is shown apart.
+Each number is the median of several rounds, in microseconds a call; every round measures every size, so that a busy machine slows them
+alike. ``parse`` is text to target, of hosts not seen before.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from kap.names import hosts
 from kap.names.hosts import parse_authority
-from kap.policy.compiler import compile_rules
+from kap.policy.compiler import Policy, compile_rules
 from kap.policy.request import EgressRequest
 
 SIZES = (100, 1_000, 10_000)
-RUNS = 7
+ROUNDS = 15
 REQUESTS = 2_000
+PEER_CALLS = 200  # the peers are slow: fewer calls, same mix
+
+Row = dict[str, float]
 
 
 def rules_of(size: int) -> list[str]:
@@ -31,71 +35,70 @@ def rules_of(size: int) -> list[str]:
 
 
 def authorities_of(size: int) -> list[str]:
-    """Allowed exact, denied, allowed wildcard, denied: spread over the whole list."""
-    step = max(1, size // REQUESTS)
+    """Allowed and denied in turn, spread over the whole list of rules."""
     made: list[str] = []
-    for i in range(0, REQUESTS * step, step):
-        k = i % size
+    for i in range(REQUESTS // 2):
+        k = i * max(1, 2 * size // REQUESTS) % size + i % 2
         made.append(f"h{k}.example{k % 97}.com:443" if k % 2 else f"api.v{i}.w{k}.example.org:443")
         made.append(f"h{k}.example{k % 97}.net:443")
-    return made[:REQUESTS]
+    return made
 
 
-def per_call(
-    call: Callable[[object], object], items: Sequence[object], before: Callable[[], None] | None = None
-) -> float:
-    """Median over the runs of the mean time of one call, in microseconds; `before` each run is not counted."""
-    found = []
-    for _ in range(RUNS):
-        if before is not None:
-            before()
+class Setup:
+    """One size: rules, the policy, the peers, and what is asked of them."""
+
+    def __init__(self, size: int) -> None:
+        self.size, rules = size, rules_of(size)
         start = time.perf_counter()
-        for item in items:
-            call(item)
-        found.append((time.perf_counter() - start) / len(items) * 1e6)
-    return statistics.median(found)
+        self.policy: Policy = compile_rules(allow=rules)
+        self.compile_ms = (time.perf_counter() - start) * 1e3
+        self.authorities = authorities_of(size)
+        self.requests = [EgressRequest(parse_authority(text)) for text in self.authorities]
+        self.texts = random.Random(1).sample([text.partition(":")[0] for text in self.authorities], PEER_CALLS)
+        self.rules = rules
+        self.regex = re.compile("|".join(f"(?:{fnmatch.translate(rule)})" for rule in rules))
+        allowed = sum(self.policy.decide(request).allowed for request in self.requests)
+        assert 0.4 < allowed / len(self.requests) < 0.6, "both answers must be in the mix"
+
+    def fnmatch(self, text: str) -> bool:
+        """As it is often written: over the host only, without ports, layers or reasons."""
+        return any(fnmatch.fnmatchcase(text, rule) for rule in self.rules)
+
+    def one_round(self) -> Row:
+        hosts._parse_host.cache_clear()
+        return {
+            "decide_us": per_call(self.policy.decide, self.requests),
+            "parse_us": per_call(parse_authority, self.authorities),
+            "fnmatch_us": per_call(self.fnmatch, self.texts[:40]),
+            "regex_us": per_call(self.regex.match, self.texts),
+        }
 
 
-def peers_of(rules: list[str]) -> tuple[Callable[[object], bool], Callable[[object], bool]]:
-    """Matchers as they are often written: over the host text only, without ports, layers or reasons."""
-    big = re.compile("|".join(f"(?:{fnmatch.translate(rule)})" for rule in rules))
-
-    def linear(text: object) -> bool:
-        return any(fnmatch.fnmatchcase(str(text), rule) for rule in rules)
-
-    def regex(text: object) -> bool:
-        return big.match(str(text)) is not None
-
-    return linear, regex
-
-
-def measure(size: int) -> dict[str, float]:
-    rules = rules_of(size)
+def per_call(call: Callable[[Any], object], items: Sequence[Any]) -> float:
     start = time.perf_counter()
-    policy = compile_rules(allow=rules)
-    compiled = (time.perf_counter() - start) * 1e3
-    authorities = authorities_of(size)
-    requests = [EgressRequest(parse_authority(text)) for text in authorities]
-    allowed = sum(policy.decide(request).allowed for request in requests)
-    assert 0 < allowed < len(requests), "both answers must be in the mix"
-    linear, regex = peers_of(rules)
-    texts = [text.partition(":")[0] for text in authorities]
-    few = random.Random(1).sample(texts, 200)  # the peers are slow: fewer calls, same mix
-    return {
-        "rules": size,
-        "decide_us": per_call(policy.decide, requests),  # type: ignore[arg-type]
-        "parse_us": per_call(parse_authority, authorities, hosts._parse_host.cache_clear),  # type: ignore[arg-type]
-        "fnmatch_us": per_call(linear, few),
-        "regex_us": per_call(regex, few),
-        "compile_ms": compiled,
-    }
+    for item in items:
+        call(item)
+    return (time.perf_counter() - start) / len(items) * 1e6
+
+
+def measure() -> list[Row]:
+    setups = [Setup(size) for size in SIZES]
+    rounds = [[setup.one_round() for setup in setups] for _ in range(ROUNDS)]
+    return [
+        {
+            "rules": setup.size,
+            **{name: statistics.median(one[index][name] for one in rounds) for name in rounds[0][0]},
+            "compile_ms": setup.compile_ms,
+        }
+        for index, setup in enumerate(setups)
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of one decision at 100, 1,000 and 10,000 rules.")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     arguments = parser.parse_args()
-    rows = [measure(size) for size in SIZES]
+    rows = measure()
     ratio = rows[-1]["decide_us"] / rows[0]["decide_us"]
     if arguments.json:
         print(json.dumps({"rows": rows, "ratio_10000_to_100": ratio}))

@@ -10,8 +10,7 @@ from typing import IO, Any
 
 import click
 
-from kap.config.layers import find_project, global_path, load
-from kap.config.problem import Problem
+from kap.config.layers import Review, find_project, global_path, load, review
 from kap.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 from kap.names.hosts import BadTarget, parse_target
 from kap.policy.compiler import Policy, compile
@@ -65,16 +64,17 @@ def _load(config_file: Path | None, directory: Path) -> Policy:
         )
     loaded = load(project, global_path=upper)
     if loaded.config is None:
-        for problem in loaded.problems:
-            click.echo(_problem(problem), err=True)
+        _show_problems(review(project, global_path=upper))
         raise click.exceptions.Exit(EXIT_USAGE)
     return compile(loaded.config)
 
 
-def _problem(problem: Problem) -> str:
-    place = f"{problem.path}:{problem.span.line + 1}" if problem.span else problem.path
-    hint = f"\n  fix: {problem.hint}" if problem.hint else ""
-    return f"{place}: {problem.severity}: {problem.message} [{problem.code}]{hint}"
+def _show_problems(found: Review) -> None:
+    from kap.cli.render import render, wants_colour
+
+    for problem in found.problems:
+        if problem.severity == "error":
+            click.echo(render(problem, found.documents.get(problem.layer), wants_colour(sys.stderr)), err=True)
 
 
 def _lines(stream: IO[bytes]) -> Iterator[tuple[str, str | None]]:

@@ -20,7 +20,7 @@ from kap.names.hosts import is_loopback_name
 from kap.names.patterns import BadPattern, Pattern, parse_pattern
 from kap.policy.decision import Decision, RuleRef
 from kap.policy.engine import Rulebook, decide
-from kap.policy.index import Entry, NameIndex, NetworkIndex, allowed
+from kap.policy.index import Entry, NameIndex, NetworkIndex
 from kap.policy.request import Request
 
 _LOOPBACK = {4: 0x7F000001, 6: 1}
@@ -103,14 +103,15 @@ def _entry(names: NameIndex, networks: NetworkIndex, pattern: Pattern) -> Entry:
 
 
 def _add_grant(grants: NetworkIndex, pattern: Pattern, ref: RuleRef, *, every_port: bool) -> None:
-    """Record a network that is spelled out as non-global. Port 0 in `Entry.allow` stands for every port of a private grant."""
+    """Record a network that is spelled out as non-global. Port 0 stands for every port of a private grant."""
     network = pattern.network
     if network is None or not special_range(network):
         return
     entry = grants.entry(pattern)
     entry.exact = network.prefixlen == network.max_prefixlen
     for port, wire in ((0, "tls"),) if every_port else pattern.ports():
-        entry.allow.setdefault(port, allowed(ref, wire))
+        if port not in entry.ports:
+            entry.allow_port(port, ref, wire)
 
 
 def _close_loopback_names(names: NameIndex, grants: NetworkIndex) -> None:
@@ -120,9 +121,7 @@ def _close_loopback_names(names: NameIndex, grants: NetworkIndex) -> None:
         for name, entry in table.items():
             if is_loopback_name(name) and entry.listed is not None and not (granted and table is names.exact):
                 refused = Decision("deny", "egress.address-not-global", entry.listed.rule)
-                entry.allow = {}
-                entry.listed = refused
-                entry.name = Decision("deny", "dns.not-listed", refused.rule)
+                entry.close(refused, Decision("deny", "dns.not-listed", refused.rule))
 
 
 def _digest(parsed: Sequence[tuple[Rule, Pattern]]) -> str:

@@ -15,14 +15,14 @@ import msgspec
 from kap.names.addresses import AddressClass, classify
 from kap.names.hosts import Target
 from kap.policy.decision import Decision
-from kap.policy.index import Entry, NameIndex, NetworkIndex, allowed
+from kap.policy.index import Entry, NameIndex, NetworkIndex
 from kap.policy.request import AddressRequest, EgressRequest, NameRequest, Request
 
 _NOT_LISTED = Decision("deny", "egress.not-listed")
 _IP_NOT_LISTED = Decision("deny", "egress.ip-not-listed")
 _NOT_GLOBAL = Decision("deny", "egress.address-not-global")
 _INTERNAL_ERROR = Decision("deny", "egress.internal-error")
-_ADDRESS_ALLOWED = allowed(None, "tls")[0]
+_ADDRESS_ALLOWED = Decision("allow", "egress.allowed")
 _DNS_NOT_LISTED = Decision("deny", "dns.not-listed")
 _DNS_TYPE_REFUSED = Decision("deny", "dns.type-refused")
 _DNS_INTERNAL_ERROR = Decision("deny", "dns.internal-error")
@@ -44,7 +44,8 @@ def decide_egress(book: Rulebook, target: Target) -> Decision:
     host, port = target.host, target.port
     if host.is_ip:
         return _decide_literal(book, classify(host.text), port)
-    allow = listed = always = None
+    listed = always = None
+    found: Entry | None = None
     exact: Entry | None = None
     for entry in book.names.find(host.text):
         if entry.deny is not None:
@@ -53,21 +54,25 @@ def decide_egress(book: Rulebook, target: Target) -> Decision:
             return entry.deny_ports[port]
         if entry.always is not None:
             always = always or entry.always[0]
-        if entry.listed is not None:
-            allow = allow or entry.allow.get(port)
-            listed = listed or entry.listed
-            exact = entry if entry.exact else exact
+        if entry.exact:
+            exact = entry
+        if found is None:
+            if port in entry.ports:
+                found = entry
+            elif listed is None:
+                listed = entry.listed
     if always is not None:  # only the exact rule counts then, not a wildcard that lists another port
         if exact is None:
             return always
-        allow, listed = exact.allow.get(port), exact.listed
-    if allow is None:
+        found, listed = (exact if port in exact.ports else None), exact.listed
+    if found is None:
         return listed or _NOT_LISTED
-    return allow[1] if book.ech is not None and _may_use_ech(book.ech, target) else allow[0]
+    index = found.ports[port]
+    return found.choices[index + 1 if book.ech is not None and _may_use_ech(book.ech, target) else index]
 
 
 def _may_use_ech(index: NameIndex, target: Target) -> bool:
-    return any(target.port in entry.allow for entry in index.find(target.host.text))
+    return any(target.port in entry.ports for entry in index.find(target.host.text))
 
 
 def _decide_literal(book: Rulebook, found: AddressClass, port: int) -> Decision:
@@ -78,16 +83,15 @@ def _decide_literal(book: Rulebook, found: AddressClass, port: int) -> Decision:
             return entry.deny[0]
         if port in entry.deny_ports:
             return entry.deny_ports[port]
-        if entry.listed is not None:
-            allow = allow or entry.allow.get(port)
-            listed = listed or entry.listed
+        allow = allow or entry.choice(port)
+        listed = listed or entry.listed
         if entry.always is not None and found.name == "metadata":
             always = always or entry.always[0]
     if allow is None:
         return listed or always or _IP_NOT_LISTED
     if not found.is_global and _grant(book, found, port) is None:
-        return Decision("deny", "egress.address-not-global", allow[0].rule)
-    return allow[0]
+        return Decision("deny", "egress.address-not-global", allow.rule)
+    return allow
 
 
 def decide_address(book: Rulebook, target: Target, address: str) -> Decision:
@@ -110,9 +114,8 @@ def _grant(book: Rulebook, found: AddressClass, port: int) -> Decision | None:
     """
     granted: Decision | None = None
     for entry in book.grants.find(found.version, found.value):
-        choice = entry.allow.get(port) or entry.allow.get(0)
-        if choice is not None and (found.name != "metadata" or entry.exact):
-            granted = choice[0]
+        granted = entry.choice(port) or entry.choice(0) if found.name != "metadata" or entry.exact else None
+        if granted is not None:
             break
     if granted is None or not found.embedded:
         return granted

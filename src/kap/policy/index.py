@@ -8,33 +8,61 @@ from __future__ import annotations
 from kap.names.patterns import Pattern, is_public_name
 from kap.policy.decision import Decision, RuleRef, Wire
 
-Choice = tuple[Decision, Decision]
-"""The same decision without and with Encrypted ClientHello let through."""
+_NO_DENIALS: dict[int, Decision] = {}  # shared by all entries that have none; never written
+_NO_PORTS: dict[int, int] = {}
+_PORTS: dict[tuple[int, ...], dict[int, int]] = {(): _NO_PORTS}
 
 
 class Entry:
-    """All that rules say about one pattern. Written while compiling, only read afterwards."""
+    """All that rules say about one pattern. Written while compiling, only read afterwards.
 
-    __slots__ = ("allow", "always", "deny", "deny_ports", "exact", "explicit", "listed", "name")
+    A lookup among many rules costs the memory it walks over, so what is alike is shared: `ports` (port -> index into `choices`) is one
+    object for all entries with the same ports. At the index is the decision, at the index after it the same with ECH let through.
+    """
+
+    __slots__ = ("always", "choices", "deny", "deny_ports", "exact", "explicit", "listed", "name", "ports")
 
     def __init__(self) -> None:
-        self.allow: dict[int, Choice] = {}
-        self.explicit: set[int] = set()  # ports whose wire a rule wrote out; that beats a port's default wire
+        self.ports = _NO_PORTS
+        self.choices: tuple[Decision, ...] = ()
+        self.explicit: frozenset[int] = (
+            frozenset()
+        )  # ports whose wire a rule wrote out; that beats a port's default wire
         self.listed: Decision | None = None  # port-not-listed, naming the first rule that allows the host elsewhere
         self.name: Decision | None = None  # dns.allowed
         self.exact = False  # a rule of a person names exactly this host: it opens what is always denied otherwise
         self.deny: tuple[Decision, Decision] | None = None  # (egress, dns), every port
-        self.deny_ports: dict[int, Decision] = {}
+        self.deny_ports = _NO_DENIALS
         self.always: tuple[Decision, Decision] | None = None  # (egress, dns)
+
+    def choice(self, port: int) -> Decision | None:
+        """The allow decision for a port, without ECH."""
+        index = self.ports.get(port)
+        return None if index is None else self.choices[index]
+
+    def allow_port(self, port: int, rule: RuleRef, wire: Wire) -> None:
+        """Let one port through, in place of what was there."""
+        made = tuple(Decision("allow", "egress.allowed", rule, wire, ech) for ech in (False, True))
+        index = self.ports.get(port)
+        if index is not None:
+            self.choices = self.choices[:index] + made + self.choices[index + 2 :]
+            return
+        listed = (*self.ports, port)
+        self.ports = _PORTS.setdefault(listed, {each: 2 * place for place, each in enumerate(listed)})
+        self.choices += made
+
+    def close(self, egress: Decision, name: Decision) -> None:
+        """Refuse with these instead of allowing anything."""
+        self.ports, self.choices, self.listed, self.name = _NO_PORTS, (), egress, name
 
     def add_allow(self, pattern: Pattern, rule: RuleRef) -> None:
         """Let the pattern's ports through; the first rule to name a port keeps it, unless a later one writes out the wire."""
         for port, wire in pattern.ports():
-            if port in self.allow and (port in self.explicit or not pattern.wire):
+            if port in self.ports and (port in self.explicit or not pattern.wire):
                 continue
-            self.allow[port] = allowed(rule, wire)
+            self.allow_port(port, rule, wire)
             if pattern.wire:
-                self.explicit.add(port)
+                self.explicit |= {port}
         self.listed = self.listed or Decision("deny", "egress.port-not-listed", rule)
         self.name = self.name or Decision("allow", "dns.allowed", rule)
         self.exact = self.exact or (pattern.kind == "host" and rule.layer != "builtin")
@@ -42,7 +70,7 @@ class Entry:
     def add_deny(self, pattern: Pattern, rule: RuleRef) -> None:
         """Refuse every port, or only the one the pattern writes."""
         if pattern.port is not None:
-            self.deny_ports.setdefault(pattern.port, Decision("deny", "egress.deny-rule", rule))
+            self.deny_ports = {pattern.port: Decision("deny", "egress.deny-rule", rule), **self.deny_ports}
         elif self.deny is None:
             self.deny = (Decision("deny", "egress.deny-rule", rule), Decision("deny", "dns.deny-rule", rule))
 
@@ -50,14 +78,6 @@ class Entry:
         """Refuse unless an exact rule opens it."""
         if self.always is None:
             self.always = (Decision("deny", "egress.always-denied", rule), Decision("deny", "dns.always-denied", rule))
-
-
-def allowed(rule: RuleRef | None, wire: Wire) -> Choice:
-    """The two allow decisions of one rule and wire."""
-    return (
-        Decision("allow", "egress.allowed", rule, wire, False),
-        Decision("allow", "egress.allowed", rule, wire, True),
-    )
 
 
 class NameIndex:

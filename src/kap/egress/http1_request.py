@@ -62,8 +62,9 @@ class RequestParser(MessageReader[RequestHead]):
         self._held = DONE
 
     def resume(self) -> None:
-        """The upgrade was not accepted: what follows is HTTP again. The next event is the `End` of that request."""
-        self._state = self._held
+        """The upgrade was not accepted: what follows is HTTP again. The next event is the `End` of that request. Else nothing happens."""
+        if self._state == SWITCHED:
+            self._state = self._held
 
     def _next_head(self) -> RequestHead | None:
         if self._partial[:2] == b"\r\n" and not self._crlf_skipped:

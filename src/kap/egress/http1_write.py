@@ -23,9 +23,15 @@ _TARGETS = 4096
 
 
 def rebuild_request(
-    head: RequestHead, target: Target, *, absolute: bool = False, proxy_auth: bytes | None = None
+    head: RequestHead,
+    target: Target,
+    *,
+    absolute: bool = False,
+    proxy_auth: bytes | None = None,
+    via: bytes = VIA,
 ) -> bytes:
-    """The head to send to `target` (with `absolute`: to an upstream proxy, `proxy_auth` its Proxy-Authorization value)."""
+    """The head to send to `target` (with `absolute`: to an upstream proxy, `proxy_auth` its Proxy-Authorization value). `via`: b"" where
+    the message stays inside kap."""
     authority = host_field(target)
     path = head.path
     if absolute:
@@ -40,12 +46,12 @@ def rebuild_request(
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
     elif fields.te_trailers:
         parts.append(b"Connection: TE\r\nTE: trailers\r\n")
-    parts.append(VIA)
+    parts.append(via)
     parts.append(b"\r\n")
     return b"".join(parts)
 
 
-def rebuild_response(head: ResponseHead, *, to_minor: int = 1, close: bool = False) -> bytes:
+def rebuild_response(head: ResponseHead, *, to_minor: int = 1, close: bool = False, via: bytes = VIA) -> bytes:
     """The head to send to a client that speaks HTTP/1.`to_minor`; `close`: this connection ends after the response.
 
     A chunked or until-close body goes to an HTTP/1.0 client, an until-close body to any client, unframed: the caller closes behind
@@ -62,7 +68,7 @@ def rebuild_response(head: ResponseHead, *, to_minor: int = 1, close: bool = Fal
             parts.append(b"Connection: close\r\n")
         elif to_minor == 0:
             parts.append(b"Connection: keep-alive\r\n")
-    parts.append(VIA)
+    parts.append(via)
     parts.append(b"\r\n")
     return b"".join(parts)
 

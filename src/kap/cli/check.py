@@ -9,8 +9,11 @@ import click
 
 from kap.config.layers import NAME, Review, find_project, global_path, review
 from kap.config.problem import Problem
-from kap.document.toml import Document
 from kap.errors import EXIT_OK, EXIT_USAGE, ConfigError, UsageError
+
+
+_SHOWN = 100
+"""Problems printed for a person; a program gets all."""
 
 
 @click.command(short_help="Check a kap.toml and show what is wrong with it, and where.")
@@ -32,7 +35,7 @@ def command(file: Path | None, as_json: bool, as_sarif: bool, directory: Path) -
         from kap.cli.reports import json_report, sarif_report
 
         report = sarif_report if as_sarif else json_report
-        click.echo(json.dumps(report(shown, _documents(found)), indent=2, ensure_ascii=True))
+        click.echo(json.dumps(report(shown, found.documents), indent=2, ensure_ascii=True))
     else:
         _print(shown, found)
     return EXIT_USAGE if any(one.severity == "error" for one in shown) else EXIT_OK
@@ -62,23 +65,21 @@ def _same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def _documents(found: Review) -> dict[str, Document]:
-    return {**found.documents}
-
-
 def _order(problem: Problem, found: Review) -> tuple[str, int, int]:
     from kap.cli.render import place
 
-    span = place(problem, _documents(found).get(problem.layer))
+    span = place(problem, found.documents.get(problem.layer))
     return problem.layer, span.start if span else -1, 0 if problem.severity == "error" else 1
 
 
 def _print(problems: list[Problem], found: Review) -> None:
     from kap.cli.render import render, wants_colour
 
-    colour, documents = wants_colour(), _documents(found)
-    for problem in problems:
+    colour, documents = wants_colour(), found.documents
+    for problem in problems[:_SHOWN]:
         click.echo(render(problem, documents.get(problem.layer), colour) + "\n", color=colour)
+    if len(problems) > _SHOWN:
+        click.echo(f"... and {len(problems) - _SHOWN} more (--json has them all)\n")
     errors = sum(one.severity == "error" for one in problems)
     warnings = sum(one.severity == "warning" for one in problems)
     if errors or warnings:

@@ -42,7 +42,7 @@ class Review(msgspec.Struct, frozen=True):
     """What was found in the files: problems, the text of each layer's file (None of it where it cannot be read), what is usable."""
 
     problems: tuple[Problem, ...]
-    documents: dict[LayerName, Document]
+    documents: dict[str, Document]
     parts: tuple[Part, ...]
 
 
@@ -106,7 +106,8 @@ def _review(project: Path | None, global_path: Path | None, *, advice: bool) -> 
         wanted.append(("global", global_path))
     if project is not None:
         wanted.append(("project", _inside(project, problems)))
-    parts, documents = [], {}
+    parts: list[Part] = []
+    documents: dict[str, Document] = {}
     for name, path in wanted:
         document, checked = read_layer(path, name, advice=advice)
         problems.extend(checked.problems)

@@ -14,6 +14,9 @@ import tree_sitter_toml
 from kap.document.route import Route
 
 _LANGUAGE = tree_sitter.Language(tree_sitter_toml.language())
+_DEEPEST = 128
+"""Routes longer than this are left out: no value lies that deep (`syntax.MAX_DEPTH`), only hostile broken text does."""
+
 _KEYS = frozenset({"bare_key", "quoted_key", "dotted_key"})
 _PUNCTUATION = frozenset({"[", "]", "[[", "]]", "{", "}", ",", "=", ".", "comment", "\n", "ERROR"})
 
@@ -99,6 +102,8 @@ class _Index:
         stack = list(reversed(pairs))
         while stack:
             route, node = stack.pop()
+            if len(route) > _DEEPEST:
+                continue
             if node.type == "pair":
                 value = self._pair(route, node)
                 if value is not None:
@@ -145,7 +150,7 @@ class _Index:
                     parts.append(_Part(self._name(child), child.start_byte, child.end_byte))
             node = inner
         parts.reverse()
-        return parts
+        return parts if len(parts) <= _DEEPEST else []
 
     def _name(self, node: tree_sitter.Node) -> str:
         text = self._data[node.start_byte : node.end_byte].decode("utf-8", "replace")

@@ -19,7 +19,7 @@ MAX_DEPTH = 100
 """Tables and arrays inside one another; kap.toml needs 5."""
 
 _LONG_KEY = re.compile(
-    r"""(?<![A-Za-z0-9_-])(?>(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){300}""",
+    r"""(?<![A-Za-z0-9_-])(?>(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){100}""",
 )
 _AT = re.compile(r"\s*\(at (?:line (\d+), column (\d+)|end of document)\)$")
 
@@ -131,7 +131,7 @@ def _explain(source: Source, complaint: str) -> SyntaxProblem:
         return _bad_character(source, start)
     if said.startswith(("Cannot overwrite", "Cannot declare", "Duplicate inline", "Cannot mutate")):
         start = _indented(source, line)
-    span = source.span(start, max(source.line_end(line), min(start + 1, len(source.text))))
+    span = source.span(start, max(source.line_end(line), start))
     for beginning, message, hint in _WORDS:
         if said.startswith(beginning):
             return SyntaxProblem(message, span, hint)

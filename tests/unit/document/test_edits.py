@@ -24,12 +24,21 @@ ALLOW: Route = ("proxy", "network", "allow")
         # several lines, with and without a last comma, with comments
         ('[proxy.network]\nallow = [\n  "a",\n]\n', '[proxy.network]\nallow = [\n  "a",\n  "new",\n]\n'),
         ('[proxy.network]\nallow = [\n\t"a"\n]\n', '[proxy.network]\nallow = [\n\t"a",\n\t"new"\n]\n'),
-        ('[proxy.network]\nallow = [\n  "a", # one\n  # two\n]\n', '[proxy.network]\nallow = [\n  "a", # one\n  "new",\n  # two\n]\n'),
+        (
+            '[proxy.network]\nallow = [\n  "a", # one\n  # two\n]\n',
+            '[proxy.network]\nallow = [\n  "a", # one\n  "new",\n  # two\n]\n',
+        ),
         ('[proxy.network]\nallow = [\n  "a" # one\n]\n', '[proxy.network]\nallow = [\n  "a", # one\n  "new"\n]\n'),
         ('[proxy.network]\nallow = [\n  "a",\n  "b"]\n', '[proxy.network]\nallow = [\n  "a",\n  "b",\n  "new"]\n'),
-        ("[proxy.network]\nallow = [\n  # none so far\n]\n", '[proxy.network]\nallow = [\n  # none so far\n  "new",\n]\n'),
+        (
+            "[proxy.network]\nallow = [\n  # none so far\n]\n",
+            '[proxy.network]\nallow = [\n  # none so far\n  "new",\n]\n',
+        ),
         # CRLF
-        ('[proxy.network]\r\nallow = [\r\n  "a",\r\n]\r\n', '[proxy.network]\r\nallow = [\r\n  "a",\r\n  "new",\r\n]\r\n'),
+        (
+            '[proxy.network]\r\nallow = [\r\n  "a",\r\n]\r\n',
+            '[proxy.network]\r\nallow = [\r\n  "a",\r\n  "new",\r\n]\r\n',
+        ),
         # not ASCII
         ('# żółć 🙂\n[proxy.network]\nallow = ["ü"] # é\n', '# żółć 🙂\n[proxy.network]\nallow = ["ü", "new"] # é\n'),
         # the array is missing

@@ -8,7 +8,7 @@ import click
 
 from kap.errors import UsageError
 
-_CONFIG = Path("/etc/kap/policy")
+_CONFIG = Path("/etc/kap")
 _GLOBAL = Path("/etc/kap/global.toml")
 
 
@@ -57,6 +57,7 @@ _GLOBAL = Path("/etc/kap/global.toml")
     "own_addresses",
     multiple=True,
     metavar="IP",
+    envvar="KAP_ADDRESS",
     help="Our address on the capsule's network. Repeatable.  [default: found]",
 )
 @click.option(
@@ -66,6 +67,7 @@ _GLOBAL = Path("/etc/kap/global.toml")
     show_default=True,
     help="Seconds open connections have at the end.",
 )
+@click.option("--capsule", envvar="KAP_CAPSULE", default="", help="Name of the capsule, put into every event.")
 def command(
     config: Path,
     global_path: Path | None,
@@ -75,6 +77,7 @@ def command(
     transparent: bool,
     own_addresses: tuple[str, ...],
     drain: float,
+    capsule: str,
 ) -> None:
     """Serve the egress and DNS planes until SIGTERM, reloading the policy when its file changes."""
     from kap.names.addresses import canonical
@@ -98,5 +101,6 @@ def command(
             transparent=transparent,
             own_addresses=own,
             drain=drain,
+            capsule=capsule,
         )
     )

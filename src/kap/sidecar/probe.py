@@ -26,7 +26,6 @@ OWN_NAME = "kap"
 """The sidecar's own name, which its name server answers with its own address."""
 
 _REFUSED = {b"egress.not-listed", b"egress.deny-rule"}
-_ALLOWED_BUT_NOWHERE = {b"egress.dns-failure", b"egress.upstream-proxy"}
 _NXDOMAIN = 3
 
 
@@ -132,7 +131,7 @@ def _judge_http(answer: bytes) -> str:
         raise _Unhealthy("a host that does not exist was let through")
     if reason == b"egress.no-policy":
         raise _Unhealthy("no policy is in force: everything is refused")
-    if reason not in _REFUSED | _ALLOWED_BUT_NOWHERE:
+    if reason not in _REFUSED:
         raise _Unhealthy(f"an answer without a reason of kap's: {words[1].decode('ascii', 'replace')} {reason[:60]!r}")
     return f"refused as it should be ({reason.decode('ascii')})"
 
@@ -151,13 +150,10 @@ def _ask_tls(listener: ListenerStatus, status: Status, deadline: float) -> str:
 
 def _ask_dns(listener: ListenerStatus, status: Status, deadline: float) -> str:
     rcode, found = _query(listener, PROBE_HOST, deadline)
-    own = set(status.own_addresses)
-    if rcode != _NXDOMAIN and not (
-        rcode == 0 and found and found <= own
-    ):  # the latter where the policy allows every name
+    if rcode != _NXDOMAIN:
         raise _Unhealthy(f"a name that does not exist is answered with RCODE {rcode} {sorted(found)}")
     rcode, found = _query(listener, OWN_NAME, deadline)
-    wanted = {address for address in own if ":" not in address}
+    wanted = {address for address in status.own_addresses if ":" not in address}
     if rcode != 0 or (wanted and found != wanted):
         raise _Unhealthy(f"its own name is answered with RCODE {rcode} {sorted(found)}")
     return "refused as it should be, and its own name is answered"

@@ -41,8 +41,9 @@ _log = logging.getLogger("kap.sidecar")
 
 class Options(msgspec.Struct, frozen=True):
     """The command line. `listen`: where each kind listens, else the policy's address, else everywhere at the usual port. `log`: None for
-    the policy's, else `DEFAULT_LOG`. `status`: None for ``status.json`` beside the log. `own_addresses`: () to find them. `drain`:
-    seconds open connections have at the end."""
+    the policy's, else `DEFAULT_LOG`. `status`: None for ``status.json`` beside the log. `own_addresses`: what allowed names are answered
+    with, () to find out; all other addresses of this machine are never dialled either. `drain`:
+    seconds open connections have at the end. `capsule`: put into every event."""
 
     config: Path
     global_path: Path | None = None
@@ -53,6 +54,7 @@ class Options(msgspec.Struct, frozen=True):
     transparent: bool = True
     own_addresses: tuple[str, ...] = ()
     drain: float = 5.0
+    capsule: str = ""
 
 
 class Service:
@@ -65,7 +67,7 @@ class Service:
         )
         log = options.log or self._log_of_policy()
         self.live = Live()
-        self.audit = AuditLog(log)
+        self.audit = AuditLog(log, capsule=options.capsule)
         self.status_path = options.status or log.with_name("status.json")
         self.status = Status(__version__, os.getpid(), time.time(), frame=frame)
         self.reloader = Reloader(self._source, self.live, self.audit, apply=self._apply, changed=self.report)
@@ -116,7 +118,7 @@ class Service:
             self.live,
             self.audit,
             proxy,
-            own=self._options.own_addresses or found.own,
+            own=(*found.own, *answers),
             answers=answers,
             transparent=self._options.transparent,
         )

@@ -88,6 +88,8 @@ def _decide_literal(book: Rulebook, found: AddressClass, port: int) -> Decision:
         if entry.always is not None and found.name == "metadata":
             always = always or entry.always[0]
     if allow is None:
+        if not found.is_global and not book.grants.find(found.version, found.value):
+            listed = None  # a rule as wide as 0.0.0.0/0 says nothing about what is not public
         return listed or always or _IP_NOT_LISTED
     if not found.is_global and _grant(book, found, port) is None:
         return Decision("deny", "egress.address-not-global", allow.rule)

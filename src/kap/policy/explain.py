@@ -162,11 +162,11 @@ def _fixes(request: Request, decision: Decision, config: Config | None) -> tuple
         return (_append("ech", target.host.text, "let this host use Encrypted ClientHello"),)
     if code in _NEEDS_TCP:
         return (_append("allow", f"{_bare(target.host)}:{target.port}/tcp", "let anything be spoken on this port"),)
-    if code == "egress.port-not-listed":
-        return (_append("allow", _rule_for(target)),)
     if code in _UNLISTED or code in ("egress.always-denied", "dns.always-denied"):
         if _is_never_fixed(target.host):
             return ()
+        if code == "egress.port-not-listed":
+            return (_append("allow", _rule_for(target)),)
         return (_append("allow", _rule_for(target)), *_preset_fixes(target.host, config))
     return ()
 

@@ -15,7 +15,7 @@ from kap.config import schema
 from kap.config.lints import run_lints, secrets
 from kap.config.lints.context import Context
 from kap.config.model import File
-from kap.config.problem import Edit, Fix, Problem
+from kap.config.problem import Fix, Problem
 from kap.document.toml import Document
 
 
@@ -44,7 +44,7 @@ def check(document: Document, layer: str = "project", path: str = "", *, advice:
                 hint=hint,
             )
         )
-    found = [*pasted, *(map(_redacted, rest) if pasted else rest)]
+    found = [*pasted, *((_redacted(one, document) for one in rest) if pasted else rest)]
     problems = tuple(msgspec.structs.replace(one, layer=layer, path=path) for one in found)
     failed = any(one.severity == "error" for one in problems)
     return Checked(None if failed else file, problems)
@@ -62,10 +62,17 @@ def _meaning(document: Document, layer: str, advice: bool) -> tuple[File | None,
         return None, shape or [Problem("config.type", f"this is not a kap.toml: {error}")]
     if any(one.code in ("config.type", "config.required") for one in shape):
         return None, shape  # the lints read typed values; a wrong type first has to be put right
-    return file, [*shape, *run_lints(Context(document, file, layer), advice)]
+    broken = {one.route for one in shape}  # what has no right shape is not judged by its meaning as well
+    return file, [
+        *shape,
+        *(one for one in run_lints(Context(document, file, layer), advice) if one.route not in broken),
+    ]
 
 
-def _redacted(problem: Problem) -> Problem:
+def _redacted(problem: Problem, document: Document) -> Problem:
+    if any(_repeats(step) for step in problem.route):  # a secret for a key: the place is kept, its name is not
+        span = problem.span or document.nearest(problem.route, problem.on_key)
+        problem = msgspec.structs.replace(problem, route=(), span=span)
     return msgspec.structs.replace(
         problem,
         message=secrets.redact(problem.message),
@@ -76,7 +83,9 @@ def _redacted(problem: Problem) -> Problem:
 
 def _values(fix: Fix) -> Iterator[Any]:
     yield fix.title
-    yield from (edit.value for edit in fix.edits if isinstance(edit, Edit))
+    for edit in fix.edits:
+        yield edit.value
+        yield from edit.route
 
 
 def _repeats(value: Any) -> bool:

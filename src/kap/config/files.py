@@ -53,20 +53,22 @@ class _Refused(Exception):
 def _bytes(path: Path) -> bytes:
     """Opened without waiting (a FIFO has no writer), judged by the descriptor (the name may change meanwhile), then read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    with os.fdopen(descriptor, "rb") as file:
-        about = os.fstat(file.fileno())
+    try:
+        about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             kind = _kind(about.st_mode)
-            hint = (
-                "name the file in it: kap check DIRECTORY/kap.toml"
-                if kind == "a directory"
-                else "kap.toml is a plain file"
-            )
+            hint = "kap.toml is a plain file"
+            if kind == "a directory":
+                hint = "name the file in it: kap check DIRECTORY/kap.toml"
             raise _Refused("config.not-a-file", f"this is {kind}, not a file", hint)
         if about.st_size > MAX_BYTES:
             raise _Refused("config.too-large", _too_large(about.st_size), "is this really a kap.toml?")
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
+        data = b""
+        while len(data) <= MAX_BYTES and (piece := os.read(descriptor, MAX_BYTES + 1 - len(data))):
+            data += piece
+    finally:
+        os.close(descriptor)
+    if len(data) > MAX_BYTES:  # it grew meanwhile
         raise _Refused("config.too-large", _too_large(len(data)), "is this really a kap.toml?")
     return data
 
@@ -88,7 +90,7 @@ def _why(error: OSError | ValueError) -> tuple[str, str, str]:
         return "config.unreadable", "permission to read the file is denied", "chmod u+r it, or run kap as its owner"
     if number == errno.ELOOP:
         return "config.unreadable", "the file is a symbolic link that leads in a circle", "replace the link by a file"
-    if number == errno.ENXIO:
+    if number in (errno.ENXIO, errno.ENODEV, errno.ECONNREFUSED, errno.EOPNOTSUPP):
         return "config.not-a-file", "this is a socket or a device, not a file", "kap.toml is a plain file"
     if number == errno.ENAMETOOLONG:
         return "config.missing", "the name is too long for a file", "name another file"

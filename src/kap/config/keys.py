@@ -54,10 +54,10 @@ def unknown_key(schema: dict[str, Any], route: Route, known: tuple[str, ...], pr
     message = f"there is no key `{_short(key)}` {_place(route[:-1])}"
     meant = _closest(key, known)
     if meant:
-        fix = Fix(f"rename it to {meant}", (Edit("rename", route, meant),))
-        return Problem(
-            "config.unknown-key", message, route=route, on_key=True, hint=f"did you mean `{meant}`?", fixes=(fix,)
-        )
+        rename = Fix(f"rename it to {meant}", (Edit("rename", route, meant),))
+        fixes = () if meant in present else (rename,)
+        hint = f"did you mean `{meant}`?"
+        return Problem("config.unknown-key", message, route=route, on_key=True, hint=hint, fixes=fixes)
     others = {heading: names for heading, names in tables(schema).items() if heading != here}
     homes = [heading for heading, names in others.items() if _MEANT.get(key, key) in names]
     homes.sort(key=lambda heading: (heading != "proxy.network", heading))

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 
 from kap.config.lints.context import Context
 from kap.config.problem import Problem
+from kap.names.addresses import classify
 from kap.names.patterns import Pattern
 
 # What a grant opens beside neighbours, with the source that assigns it.
 _SPECIAL = (
-    ("169.254.169.254/32", "cloud metadata services, which hand out credentials"),
-    ("fd00:ec2::254/128", "cloud metadata services, which hand out credentials"),
     ("127.0.0.0/8", "this machine itself (RFC 1122)"),
     ("::1/128", "this machine itself (RFC 4291)"),
     ("169.254.0.0/16", "link-local addresses (RFC 3927)"),
@@ -21,7 +20,7 @@ _SPECIAL = (
 
 
 def lint(context: Context) -> Iterator[Problem]:
-    """``config.private-grant``: a warning where metadata services, the machine itself or half the address space are opened."""
+    """``config.private-grant``: a warning where a metadata service, the machine itself or half the address space are opened."""
     for rule in context.of("private"):
         pattern = rule.pattern
         assert pattern is not None
@@ -36,6 +35,8 @@ def _opens(pattern: Pattern) -> str:
     network = pattern.network
     if network is None:
         return ""
+    if network.prefixlen == network.max_prefixlen and classify(str(network.network_address)).name == "metadata":
+        return "a cloud metadata service, which hands out credentials"  # granted only when named by itself
     for text, what in _SPECIAL:
         special = ipaddress.ip_network(text)
         if special.version == network.version and special.overlaps(network):

@@ -19,7 +19,8 @@ from pathlib import Path
 
 NS_GET_USERNS = 0xB701
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1
+SIOCGIFFLAGS, SIOCSIFADDR, IFF_UP = 0x8913, 0x8916, 0x1
+SECOND_ADDRESS = "127.0.0.2"
 TCP_PORTS = {"proxy": 3128, "http": 80, "tls": 443, "dns-tcp": 53}
 UDP_PORTS = {"dns-udp": 53}
 BACKLOG = 1024
@@ -50,6 +51,14 @@ def wait_for_loopback() -> None:
     raise TimeoutError(f"the capsule's loopback device did not come up within {LOOPBACK_SECONDS:g} s")
 
 
+def add_second_address() -> None:
+    """Give ``lo`` another address. A C library that sees 127.0.0.1 alone takes the machine for one without IPv4, and does not even ask
+    for names where a program says AI_ADDRCONFIG (getaddrinfo(3)). Raises `OSError`."""
+    address = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(SECOND_ADDRESS))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control.fileno(), SIOCSIFADDR, struct.pack("16s16s8x", b"lo:kap", address))
+
+
 def listen(family: socket.AddressFamily, kind: socket.SocketKind, port: int) -> socket.socket | None:
     """A bound (TCP: listening) socket on the loopback address of `family`; None where the machine has no IPv6."""
     try:
@@ -75,6 +84,7 @@ def pass_sockets(channel: socket.socket, pid: int) -> None:
     """
     enter(pid)
     wait_for_loopback()
+    add_second_address()
     made: list[tuple[str, socket.socket]] = []
     for family in (socket.AF_INET, socket.AF_INET6):
         for kind, ports in ((socket.SOCK_STREAM, TCP_PORTS), (socket.SOCK_DGRAM, UDP_PORTS)):

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from kap.cli.render import escape, render, wants_colour
 from kap.config.layers import Review, find_project, global_path, load, review
 from kap.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 from kap.names.hosts import BadTarget, parse_target
@@ -70,8 +71,6 @@ def _load(config_file: Path | None, directory: Path) -> Policy:
 
 
 def _show_problems(found: Review) -> None:
-    from kap.cli.render import render, wants_colour
-
     for problem in found.problems:
         if problem.severity == "error":
             click.echo(render(problem, found.documents.get(problem.layer), wants_colour(sys.stderr)), err=True)
@@ -142,23 +141,17 @@ def _more(told: Explanation) -> dict[str, Any]:
 
 
 def _print(name: str, told: Explanation) -> None:
-    """For people; click leaves colour out where standard output is no terminal."""
     allowed = told.verdict == "allow"
-    verdict = click.style("allowed" if allowed else "denied", fg="green" if allowed else "red", bold=True)
-    click.echo(f"{_printable(name)}: {verdict}  {told.code}")
-    click.echo(f"  why   {told.why}")
+    verdict = "allowed" if allowed else "denied"
+    if wants_colour():
+        verdict = click.style(verdict, fg="green" if allowed else "red", bold=True)
+    click.echo(f"{escape(name)}: {verdict}  {told.code}")
+    click.echo(f"  why   {escape(told.why)}")
     if told.rule:
         via = f", preset {told.via}" if told.via else ""
-        click.echo(f'  rule  "{_printable(told.rule)}"  {told.where or "-"}  ({told.layer}{via})')
+        click.echo(f'  rule  "{escape(told.rule)}"  {escape(told.where) or "-"}  ({told.layer}{via})')
     for label, lines in (("near", told.near), ("fix", tuple(fix.title for fix in told.fixes))):
         for line in lines:
-            click.echo(f"  {label:<5} {_printable(line)}")
+            click.echo(f"  {label:<5} {escape(line)}")
     if not allowed:
         click.echo(f"  more  {told.docs}")
-
-
-def _printable(text: str) -> str:
-    """Control characters, bidi overrides and lone surrogates escaped, so that a target cannot write on the terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode("ascii") for char in text
-    )

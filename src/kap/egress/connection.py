@@ -48,7 +48,6 @@ class ClientSide(asyncio.Protocol):
             self.peer = name[0]
             self.client = f"{name[0]}:{name[1]}"
         self.started = time.monotonic()
-        self.transport.set_write_buffer_limits(high=self.plane.limits.buffer_bytes)
         if self.plane.admit(self):
             self.accepted()
         else:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from kap.egress.resolve import ResolveError, Resolver
+from kap.egress.verdicts import Verdicts
 from kap.names.hosts import Target
 from kap.policy.compiler import Policy
-from kap.policy.request import AddressRequest
 
 STAGGER = 0.25
 """Seconds before the next address is tried beside one that has not answered (RFC 8305 5: 250 ms)."""
@@ -38,19 +39,20 @@ class Owner(Protocol):
 class Connector:
     """What all dials of a plane share; `loop` is set when the plane starts."""
 
-    __slots__ = ("loop", "own_addresses", "resolver")
+    __slots__ = ("loop", "own_addresses", "resolver", "verdicts")
 
     loop: asyncio.AbstractEventLoop
 
     def __init__(self, resolver: Resolver, own_addresses: frozenset[str]) -> None:
         self.resolver = resolver
         self.own_addresses = own_addresses
+        self.verdicts = Verdicts()
 
     def refusal(self, policy: Policy, target: Target, address: str, subject: str) -> str:
         """The code that forbids dialling `target` at `address`, or "" when it may be dialled."""
         if address in self.own_addresses:
             return "egress.own-address"
-        decision = policy.decide(AddressRequest(target, address, subject))
+        decision = self.verdicts.address(policy, target, address, subject)
         return "" if decision.allowed else decision.code
 
     def dial(
@@ -68,6 +70,13 @@ class Connector:
         dial = Dial(self, target, factory, owner, ssl)
         dial.start(lambda address: "egress.own-address" if address in self.own_addresses else "")
         return dial
+
+
+def start_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run `work` to its first wait at once where Python can (3.12), else at the loop's next turn."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(work, loop=loop, eager_start=True)
+    return loop.create_task(work)
 
 
 class Dial:
@@ -124,10 +133,11 @@ class Dial:
         for task in self._tasks:
             task.cancel()
 
-    def _spawn(self, work: Any) -> None:
-        task = self._connector.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = start_task(self._connector.loop, work)
+        if not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _look_up(self, name: str, refusal: Callable[[str], str]) -> None:
         try:
@@ -190,7 +200,7 @@ class Dial:
             self._timer = None
         if self._next < len(self._addresses):
             self._try_next()
-        elif len(self._tasks) <= 1:  # This attempt's own task is the last.
+        elif not self._others():
             code = "egress.connect-timeout" if error.errno == errno.ETIMEDOUT else "egress.connect-failed"
             self._fail(code, address, error.strerror or str(error))
 
@@ -205,8 +215,12 @@ class Dial:
         self._done = True
         if self._timer is not None:
             self._timer.cancel()
-        if len(self._tasks) > 1:
-            current = asyncio.current_task(self._connector.loop)
-            for task in self._tasks:
-                if task is not current:
-                    task.cancel()
+        for task in self._others():
+            task.cancel()
+
+    def _others(self) -> list[asyncio.Task[None]]:
+        """The attempts beside the one that is running."""
+        if not self._tasks:
+            return []
+        current = asyncio.current_task(self._connector.loop)
+        return [task for task in self._tasks if task is not current and not task.done()]

@@ -25,7 +25,7 @@ from kap.egress.upstream import Dialling, reach
 from kap.names.hosts import Target
 from kap.policy.compiler import Policy
 from kap.policy.decision import Decision, RuleRef
-from kap.policy.request import EgressKind, EgressRequest
+from kap.policy.request import EgressKind
 
 IDLE, CONNECTING, EXCHANGE, DEAD = range(4)
 
@@ -40,6 +40,7 @@ class Forward(ClientSide):
         "_client_full",
         "_dial",
         "_exchange",
+        "_first",
         "_head_started",
         "_kind",
         "_number",
@@ -69,6 +70,7 @@ class Forward(ClientSide):
         self._reading = True
         self._client_full = False
         self._server_full = False
+        self._first = b""
         self._number = 0
         self._seen = -1
         self.up = 0
@@ -81,6 +83,14 @@ class Forward(ClientSide):
     def accepted(self) -> None:
         """The first head is due."""
         self.deadline = self.started + self.plane.limits.head_seconds
+        self.transport.set_write_buffer_limits(high=self.plane.limits.buffer_bytes)
+
+    def begin(self, before: ClientSide, data: bytes) -> None:
+        """The first bytes on the proxy port, whatever they are."""
+        self._first = data
+        self.take_over(before)
+        self.transport.set_write_buffer_limits(high=self.plane.limits.buffer_bytes)
+        self.data_received(data)
 
     def overload_answer(self) -> bytes:
         """See `ClientSide`."""
@@ -109,6 +119,8 @@ class Forward(ClientSide):
     def data_received(self, data: bytes) -> None:
         """Anything that goes wrong in here closes both sides."""
         try:
+            if self._number or self._head_started:
+                self._first = b""
             self.requests.feed(data)
             if self._state != CONNECTING:
                 self._advance()
@@ -160,7 +172,7 @@ class Forward(ClientSide):
         if policy is None:
             self._refuse("egress.no-policy", target=target, head=head)
             return
-        decision = policy.decide(EgressRequest(target, self._kind, self.subject))
+        decision = self.plane.connector.verdicts.egress(policy, target, self._kind, self.subject)
         code = _WRONG_WIRE.get(decision.wire, "") if decision.allowed else decision.code
         if code:
             self._refuse(code, target=target, head=head, rule=decision.rule)
@@ -174,9 +186,12 @@ class Forward(ClientSide):
             self._connect(policy, decision, target)
 
     def _become_tunnel(self, target: Target) -> None:
+        rest = self.requests.rest()
+        if not rest and self._first.startswith(b"CONNECT "):  # so it is this head, whole and alone
+            self.plane.remember_connect(self._first, target)
         self._release()
         self._leave_closed_event()
-        Tunnel(self.plane).begin_connect(self, target, self.requests.rest())
+        Tunnel(self.plane).begin_connect(self, target, rest)
 
     def _may_reuse(self, target: Target, policy: Policy) -> bool:
         server, grant = self.server, self.grant

@@ -20,6 +20,7 @@ from kap.audit.log import Recorder
 from kap.config.model import Limits
 from kap.egress.connection import ClientSide
 from kap.egress.connector import Connector
+from kap.egress.entrance import Entrance
 from kap.egress.forward import Forward
 from kap.egress.resolve import Resolver
 from kap.egress.state import PlaneState
@@ -68,8 +69,10 @@ class Plane:
         factory: Callable[[], ClientSide]
         if kind == "tls":
             factory = partial(Tunnel, self._state, meant or 443)
+        elif kind == "http":
+            factory = partial(Forward, self._state, meant)
         else:
-            factory = partial(Forward, self._state, meant if kind == "http" else None)
+            factory = partial(Entrance, self._state)
         server = await loop.create_server(factory, sock=sock, backlog=_ACCEPTS)
         sock.listen(BACKLOG)  # The kernel's queue; create_server's number only paces accept().
         self._servers.append(server)

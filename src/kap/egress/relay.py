@@ -19,6 +19,9 @@ from kap.policy.compiler import Policy
 SPLICE_AFTER = 512 * 1024
 """Bytes one way after which a tunnel is moved into the kernel. Earlier, set-up costs more than it saves."""
 
+LOOP_BUFFER = 65_536
+"""The event loop's own limit for what waits to be written; a relay has no use for more."""
+
 _NEVER = 1 << 62
 _DRAIN_FIRST = 0.001
 _DRAIN_TRIES = 7
@@ -59,7 +62,11 @@ class Relay(ClientSide):
         self._closing_code = "egress.allowed"
         self.take_over(before)
         server.owner = self
-        self.deadline = time.monotonic() + self.plane.limits.idle_seconds
+        limits = self.plane.limits
+        self.deadline = time.monotonic() + limits.idle_seconds
+        if limits.buffer_bytes < LOOP_BUFFER:
+            self.transport.set_write_buffer_limits(high=limits.buffer_bytes)
+            server.transport.set_write_buffer_limits(high=limits.buffer_bytes)
         self.transport.resume_reading()
         server.transport.resume_reading()
         if self.ended:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from kap.config.model import Limits
 from kap.egress.connector import Connector
 from kap.egress.http1 import WireLimits
+from kap.names.hosts import Target
 from kap.policy.live import Live
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ SPLICES = 512
 """Tunnels relayed by the kernel at once; the others are relayed in user space. Each holds six descriptors."""
 
 _RESERVED = 128  # descriptors kept for the log, DNS, the resolver's threads and the listening sockets
+_KNOWN, _KNOWN_BYTES = 1024, 1024
 _TURNED_AWAY = 64  # connections beyond the limit that are still told why
 
 
@@ -43,6 +45,7 @@ class PlaneState:
         "capacity",
         "connections",
         "connector",
+        "known_connects",
         "limits",
         "live",
         "loop",
@@ -61,6 +64,7 @@ class PlaneState:
         self.audit = audit
         self.connector = connector
         self.connections: set[ClientSide] = set()
+        self.known_connects: dict[bytes, Target] = {}
         self.per_client: dict[str, int] = {}
         self.spliced = 0
         self.configure(limits, upstream)
@@ -106,6 +110,13 @@ class PlaneState:
         """Another protocol object stands for the same connection from now on."""
         self.connections.discard(before)
         self.connections.add(after)
+
+    def remember_connect(self, head: bytes, target: Target) -> None:
+        """`head`, all of a client's first bytes, is a strictly parsed CONNECT to `target`: the same bytes mean the same next time."""
+        if len(head) <= _KNOWN_BYTES:
+            if len(self.known_connects) >= _KNOWN:
+                self.known_connects.clear()
+            self.known_connects[head] = target
 
     def next_id(self) -> int:
         """A number that ties a decision to its ``closed`` event."""

@@ -24,7 +24,7 @@ from kap.egress.wires import NotSsh, SshBanner, sniff
 from kap.names.hosts import BadTarget, Target, parse_host
 from kap.policy.compiler import Policy
 from kap.policy.decision import RuleRef
-from kap.policy.request import EgressKind, EgressRequest
+from kap.policy.request import EgressKind
 
 NAMING, CONNECTING, CHECKING, DEAD = range(4)
 
@@ -109,7 +109,7 @@ class Tunnel(ClientSide):
         policy = self.plane.live.policy
         if policy is None:
             return self._refuse("egress.no-policy", target=target)
-        decision = policy.decide(EgressRequest(target, self._kind, self.subject))
+        decision = self.plane.connector.verdicts.egress(policy, target, self._kind, self.subject)
         if not decision.allowed:
             return self._refuse(decision.code, target=target, rule=decision.rule)
         if self._kind == "transparent-tls" and decision.wire in _WRONG_WIRE:
@@ -142,7 +142,6 @@ class Tunnel(ClientSide):
             self._dial = None
             self.server = server
             server.owner = self
-            server.transport.set_write_buffer_limits(high=self.plane.limits.buffer_bytes)
             self._connected(server, self.grant, address)
         except Exception as error:  # noqa: BLE001 - fail closed
             self.broken(error)

@@ -9,6 +9,7 @@ import pytest
 from kap.config.effective import Config
 from kap.config.layers import load
 from kap.config.problem import Fix
+from kap.document.edits import apply
 from kap.names.hosts import parse_authority, parse_host
 from kap.policy.codes import CODES
 from kap.policy.compiler import compile, compile_rules
@@ -135,6 +136,40 @@ def test_the_first_fix_is_the_narrowest_rule_and_opens_exactly_that(config: Conf
         return
     fixed = compile_rules(allow=["github.com", value])
     assert fixed.decide(EgressRequest(parse_authority(authority, 443))).allowed
+
+
+@pytest.mark.parametrize(
+    "authority",
+    [
+        "evil.test",
+        "evil.test:25",
+        "github.com:22",
+        "9.9.9.9",
+        "[fd00::1]:22",
+        "dns.google",
+        "10.2.0.1:8443",
+        "bad.example.com",
+        "crates.io",
+    ],
+)
+def test_every_fix_applied_to_the_file_opens_the_target(config: Config, tmp_path: Path, authority: str) -> None:
+    request = EgressRequest(parse_authority(authority, 443))
+    for fix in told(config, authority).fixes:
+        project = tmp_path / "fixed.toml"
+        project.write_text(apply(TEXT, fix.edits), "utf-8")
+        fixed = load(project, global_path=None).config
+        assert fixed is not None, fix.title
+        assert compile(fixed).decide(request).allowed, fix.title
+
+
+def test_a_grant_applied_to_the_file_opens_the_address(config: Config, tmp_path: Path) -> None:
+    request = AddressRequest(parse_authority("github.com:443"), "fd00::9")
+    (fix,) = explain(request, compile(config).decide(request), config).fixes
+    project = tmp_path / "fixed.toml"
+    project.write_text(apply(TEXT, fix.edits), "utf-8")
+    fixed = load(project, global_path=None).config
+    assert fixed is not None
+    assert compile(fixed).decide(request).allowed
 
 
 def test_a_preset_that_lists_the_host_is_offered_after_the_narrow_rule(config: Config) -> None:

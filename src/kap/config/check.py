@@ -63,10 +63,10 @@ def _meaning(document: Document, layer: str, advice: bool) -> tuple[File | None,
     if any(one.code in ("config.type", "config.required") for one in shape):
         return None, shape  # the lints read typed values; a wrong type first has to be put right
     broken = {one.route for one in shape}  # what has no right shape is not judged by its meaning as well
-    return file, [
-        *shape,
-        *(one for one in run_lints(Context(document, file, layer), advice) if one.route not in broken),
-    ]
+    found = [*shape, *(one for one in run_lints(Context(document, file, layer), advice) if one.route not in broken)]
+    if any(one.severity == "error" for one in found):  # an emptiness that the errors explain is no news
+        found = [one for one in found if one.code != "config.nothing-allowed"]
+    return file, found
 
 
 def _redacted(problem: Problem, document: Document) -> Problem:

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from kap.config import presets
-from kap.config.model import Cli, Compose, Mcp, Proxy, Run, Setup
+from kap.config.model import Cli, Compose, Mcp, Network, Proxy, Run, Setup
 from kap.config.problem import Problem
 from kap.document.route import Route
 from kap.document.toml import Document
@@ -76,6 +76,7 @@ class Loaded(msgspec.Struct, frozen=True):
 def digest(config: Config) -> str:
     """SHA-256 of everything that has a meaning: the same for two files that differ in comments, order of tables or layout."""
     meaning = {name: getattr(config, name) for name in config.__struct_fields__ if name not in ("layers", "digest")}
+    meaning["proxy"] = msgspec.structs.replace(config.proxy, network=Network())  # its rules are in `rules`, in no order
     rules = sorted({(rule.effect, rule.layer, rule.text, rule.via) for rule in config.rules})
     encoded = msgspec.json.encode({**meaning, "rules": rules}, order="sorted")
     return hashlib.sha256(encoded).hexdigest()

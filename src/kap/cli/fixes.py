@@ -1,0 +1,149 @@
+"""Carry fixes out on a kap.toml: show the difference, ask, keep a copy, write it whole.
+
+Rules: what is written parses, checks without errors, and differs in exactly what was shown; the file is replaced atomically, with its
+mode kept and the old text beside it; a file that changed meanwhile is left alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from kap.audit.printable import printable
+from kap.config import files
+from kap.config.check import check
+from kap.config.problem import Edit, Fix
+from kap.document import edits
+from kap.document.toml import parse
+from kap.errors import KapError
+
+_BACKUPS = 1000
+_PREVIEW = 160
+_PREVIEW_LINES = 3
+
+
+class Change(msgspec.Struct, frozen=True):
+    """`before` becomes `after` in `path`. `done`: the fixes in it; `impossible`: those that are not, each with why."""
+
+    path: Path
+    before: str
+    after: str
+    done: tuple[Fix, ...]
+    impossible: tuple[tuple[Fix, str], ...] = ()
+
+    def diff(self) -> str:
+        """The unified diff, "" where nothing changes."""
+        lines = difflib.unified_diff(
+            self.before.splitlines(keepends=True), self.after.splitlines(keepends=True), str(self.path), str(self.path)
+        )
+        return "".join(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
+
+
+def plan(path: Path, fixes: Sequence[Fix]) -> Change:
+    """What carrying out `fixes` makes of the file at `path`; nothing is written. Raises `KapError` where the file cannot be edited."""
+    reading = files.read(path)
+    if reading.text is None:
+        reason = reading.problem.message if reading.problem else "it cannot be read"
+        raise KapError(f"{path} cannot be edited: {reason}", "repair it first: kap check shows how")
+    before = after = reading.text
+    if check(parse(before), path=str(path)).file is None:
+        raise KapError(f"{path} has errors, so it is not edited", f"repair it first: kap check {path}")
+    done: list[Fix] = []
+    impossible: list[tuple[Fix, str]] = []
+    seen: set[Edit] = set()
+    for fix in sorted(fixes, key=_order):
+        fresh = [edit for edit in fix.edits if edit not in seen]
+        seen.update(fresh)
+        if not fresh:
+            continue
+        try:
+            after = _valid(edits.apply(after, fresh), path)
+            done.append(fix)
+        except KapError as error:
+            impossible.append((fix, error.message))
+    return Change(path, before, after, tuple(done), tuple(impossible))
+
+
+def preview(name: str, text: str, fix: Fix) -> tuple[str, ...]:
+    """``kap.toml:3:  allow = ["a.example.com"]``: the lines that `fix` makes of `text`; () where that is not possible or too much."""
+    try:
+        after = edits.apply(text, fix.edits)
+    except KapError:
+        return ()
+    old, new = text.splitlines(), after.splitlines()
+    start = next(
+        (at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new))
+    )
+    end = len(new)
+    while end > start and end - len(new) + len(old) > start and new[end - 1] == old[end - len(new) + len(old) - 1]:
+        end -= 1
+    made = [(at, new[at].strip()) for at in range(start, end) if new[at].strip()]
+    if len(made) > _PREVIEW_LINES or any(len(line) > _PREVIEW for _, line in made):
+        return ()
+    return tuple(f"{name}:{at + 1}:  {printable(line, _PREVIEW, composed=True)}" for at, line in made)
+
+
+def write(change: Change) -> Path:
+    """Put the change in place; gives the copy of the old text. Raises `KapError`, and leaves the file as it is then."""
+    path = change.path.resolve()  # a link stays a link
+    try:
+        if path.read_bytes() != change.before.encode():
+            raise KapError(
+                f"{path} was changed by somebody else meanwhile; nothing was written", "run the command again"
+            )
+        mode = stat.S_IMODE(path.stat().st_mode)
+        backup = _backup(path, change.before, mode)
+        _replace(path, change.after, mode)
+    except OSError as error:
+        raise KapError(
+            f"{path} cannot be written: {error.strerror}", "make the file and its folder writable for you"
+        ) from error
+    return backup
+
+
+def _order(fix: Fix) -> tuple[int, tuple[int, ...]]:
+    """Removals first and from the end, so that the routes of the others still hold."""
+    last = [step for edit in fix.edits if edit.op == "remove" for step in edit.route if isinstance(step, int)]
+    return (0, tuple(-number for number in last)) if last else (1, ())
+
+
+def _valid(text: str, path: Path) -> str:
+    checked = check(parse(text), path=str(path))
+    if checked.file is None:
+        worst = next(problem for problem in checked.problems if problem.severity == "error")
+        raise KapError(worst.message)
+    return text
+
+
+def _backup(path: Path, text: str, mode: int) -> Path:
+    """Write the old text to ``kap.toml.bak``, or the next free name after it."""
+    for number in range(_BACKUPS):
+        name = path.with_name(f"{path.name}.bak{number or ''}")
+        with suppress(FileExistsError):
+            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(text.encode())
+            return name
+    raise KapError(f"there are {_BACKUPS} copies of {path} already", f"remove some of {path.name}.bak*")
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise

@@ -9,6 +9,7 @@ Sources: RFC 9110 5 (fields), 7.6.1 (Connection), 7.8 (Upgrade), 6.5.1 (trailers
 
 from __future__ import annotations
 
+import functools
 import re
 
 import msgspec
@@ -63,6 +64,8 @@ _TRAILER_DROPPED = frozenset(
     }
 )
 
+_KNOWN, _KNOWN_BYTES = 1024, 1024
+
 Pair = tuple[bytes, bytes]
 
 
@@ -78,7 +81,7 @@ class BadMessage(Exception):
 class Fields(msgspec.Struct, frozen=True):
     """`pairs`: the end-to-end fields, in order, as written. `length`: of Content-Length, None without one. `chunked`: the body is.
     `close`, `keep_alive`: options of Connection. `upgrade`: protocols offered or chosen, lower case, only where Connection says so.
-    `te_trailers`: the peer takes trailers."""
+    `te_trailers`: the peer takes trailers. `wire`: `pairs` as lines, written anew."""
 
     pairs: tuple[Pair, ...]
     host: bytes | None = None
@@ -88,6 +91,7 @@ class Fields(msgspec.Struct, frozen=True):
     keep_alive: bool = False
     upgrade: tuple[bytes, ...] = ()
     te_trailers: bool = False
+    wire: bytes = b""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of end-to-end field `name` (lower case), or None."""
@@ -98,7 +102,13 @@ class Fields(msgspec.Struct, frozen=True):
 
 
 def parse_fields(section: bytes, limit: int) -> Fields:
-    """`section` has matched `FIELDS` (without its empty line). At most `limit` fields. Raises `BadMessage` with request codes."""
+    """`section` has matched `FIELDS` (without its empty line). At most `limit` fields. Raises `BadMessage` with request codes.
+
+    A client sends the same section again and again, so the small ones are remembered; errors are not."""
+    return _known_fields(section, limit) if len(section) <= _KNOWN_BYTES else _parse_fields(section, limit)
+
+
+def _parse_fields(section: bytes, limit: int) -> Fields:
     pairs: list[Pair] = []
     special: dict[bytes, list[bytes]] = {}
     for name, value in _FIELD.findall(section):
@@ -110,7 +120,7 @@ def parse_fields(section: bytes, limit: int) -> Fields:
     if len(pairs) + sum(map(len, special.values())) > limit:
         raise BadMessage("egress.head-too-large", f"more than {limit} fields")
     if not special:
-        return Fields(tuple(pairs))
+        return Fields(tuple(pairs), wire=_lines(pairs))
     for key in _ONCE:
         if len(special.get(key, ())) > 1:
             code = "egress.bad-request" if key == b"host" else "egress.bad-framing"
@@ -129,7 +139,15 @@ def parse_fields(section: bytes, limit: int) -> Fields:
         b"keep-alive" in options,
         tuple(_list(upgrade)) if upgrade and b"upgrade" in options else (),
         b"te" in special and b"trailers" in _list(special[b"te"]),
+        _lines(pairs),
     )
+
+
+_known_fields = functools.lru_cache(maxsize=_KNOWN)(_parse_fields)
+
+
+def _lines(pairs: list[Pair]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % pair for pair in pairs])
 
 
 def parse_trailers(section: bytes, limit: int) -> tuple[Pair, ...]:

@@ -93,6 +93,8 @@ class MessageReader(Generic[H]):
         try:
             state = self._state
             if state == HEAD:
+                if self._position == len(self._buffer) and not self._partial:
+                    return None
                 head = self._next_head()
                 if head is None and self.buffered:
                     self._refuse_if_ended("head")

@@ -40,7 +40,7 @@ def rebuild_request(
     parts = [head.method, b" ", path, b" HTTP/1.1\r\nHost: ", authority, b"\r\n"]
     if proxy_auth is not None:
         parts.append(b"Proxy-Authorization: %b\r\n" % proxy_auth)
-    parts.extend([b"%b: %b\r\n" % pair for pair in fields.pairs])
+    parts.append(fields.wire)
     _add_framing(parts, fields.length, fields.chunked)
     if head.upgrade:
         parts.append(b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
@@ -58,7 +58,7 @@ def rebuild_response(head: ResponseHead, *, to_minor: int = 1, close: bool = Fal
     it (`must_close` says so)."""
     fields = head.fields
     parts = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    parts.extend([b"%b: %b\r\n" % pair for pair in fields.pairs])
+    parts.append(fields.wire)
     if head.status >= 200 and head.status != 204 and not head.switched:
         _add_framing(parts, fields.length, fields.chunked and to_minor == 1)
     if head.switched and head.status == 101:

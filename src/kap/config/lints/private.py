@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kap.config.lints.context import Context
 from kap.config.problem import Problem
-from kap.names.addresses import classify
+from kap.names.addresses import classify, special_range
 from kap.names.patterns import Pattern
 
 # What a grant opens beside neighbours, with the source that assigns it.
@@ -20,12 +20,18 @@ _SPECIAL = (
 
 
 def lint(context: Context) -> Iterator[Problem]:
-    """``config.private-grant``: a warning where a metadata service, the machine itself or half the address space are opened."""
+    """``config.private-grant``: a warning where a metadata service or the machine itself are opened, or nothing is."""
     for rule in context.of("private"):
         pattern = rule.pattern
         assert pattern is not None
         opened = _opens(pattern)
-        if opened:
+        if pattern.network is not None and not special_range(pattern.network):
+            message = (
+                f'"{rule.text}" grants nothing: it is not wholly inside one range of addresses off the public internet'
+            )
+            hint = 'public addresses need no grant; spell out the private range, such as "10.1.0.0/16"'
+            yield Problem("config.private-grant", message, "warning", rule.route, hint=hint)
+        elif opened:
             message = f'"{rule.text}" also opens {opened}'
             hint = "grant the range of the one network that is needed"
             yield Problem("config.private-grant", message, "warning", rule.route, hint=hint)
@@ -41,5 +47,4 @@ def _opens(pattern: Pattern) -> str:
         special = ipaddress.ip_network(text)
         if special.version == network.version and special.overlaps(network):
             return what
-    widest = 8 if network.version == 4 else 7  # 10.0.0.0/8 and fc00::/7 are the widest private ranges there are
-    return "more than any private range" if network.prefixlen < widest else ""
+    return ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from kap.egress.http1 import (
     End,
     RequestHead,
     RequestParser,
     ResponseHead,
     ResponseParser,
-    WireLimits,
     chunk,
     last_chunk,
     must_close,
@@ -17,73 +18,57 @@ from kap.egress.http1 import (
 )
 
 
-class Exchange:
+class Exchange(msgspec.Struct):
     """`requested`: the whole request was passed on. `answered`: the final answer's head was. `finished`: its end was. `silent`: the
-    server has sent nothing yet. `switched`: a websocket was accepted. `proxy_status`: the upstream proxy itself refused."""
+    server has sent nothing yet. `switched`: a websocket was accepted. `by_proxy`: the server is the upstream proxy; `proxy_status`: that
+    itself refused. `recorded`: the decision's event is written. `repeatable`: may be asked again where a kept connection ended."""
 
-    __slots__ = (
-        "_chunked_down",
-        "_chunked_up",
-        "answered",
-        "by_proxy",
-        "close_after",
-        "finished",
-        "head",
-        "proxy_status",
-        "recorded",
-        "repeatable",
-        "requested",
-        "responses",
-        "server_keeps",
-        "silent",
-        "switched",
-    )
-
-    responses: ResponseParser
-
-    def __init__(self, head: RequestHead) -> None:
-        self.head = head
-        self.requested = False
-        self.answered = False
-        self.finished = False
-        self.switched = False
-        self.silent = True
-        self.recorded = False
-        self.repeatable = False
-        self.by_proxy = False
-        self.proxy_status = 0
-        self.close_after = False
-        self.server_keeps = False
-        self._chunked_up = head.fields.chunked
-        self._chunked_down = False
+    head: RequestHead
+    responses: ResponseParser | None = None
+    requested: bool = False
+    answered: bool = False
+    finished: bool = False
+    switched: bool = False
+    silent: bool = True
+    recorded: bool = False
+    repeatable: bool = False
+    by_proxy: bool = False
+    proxy_status: int = 0
+    close_after: bool = False
+    server_keeps: bool = False
+    chunked_down: bool = False
 
     @property
     def method(self) -> str:
         """The method, for the log."""
         return self.head.method.decode("ascii")
 
-    def start(self, limits: WireLimits, by_proxy: bool, authorization: bytes | None) -> bytes:
-        """The head to send; the answer's parser is ready from here on."""
+    def start(self, responses: ResponseParser, by_proxy: bool, authorization: bytes | None) -> bytes:
+        """The head to send; `responses` reads the server's side and will read the answer."""
         head = self.head
-        self.responses = ResponseParser(limits)
-        self.responses.expect(head.method, head.upgrade)
+        self.by_proxy = by_proxy
+        self.responses = responses
+        responses.expect(head.method, head.upgrade)
         return rebuild_request(head, head.target, absolute=by_proxy, proxy_auth=authorization)
 
     def request_body(self, data: bytes | memoryview) -> bytes | memoryview:
         """A piece of the request's body, as it is to be sent."""
-        return chunk(data) if self._chunked_up else data
+        return chunk(data) if self.head.fields.chunked else data
 
     def request_end(self, end: End) -> bytes:
         """What ends the request's body on the wire."""
         self.requested = True
-        return last_chunk(end.trailers) if self._chunked_up else b""
+        return last_chunk(end.trailers) if self.head.fields.chunked else b""
 
     def answer(self, requests: RequestParser) -> bytes | memoryview:
         """Everything of the answer that is here, as the client gets it. Raises `BadMessage`. An upgrade that was not accepted makes
         `requests` go on parsing."""
         parts: list[bytes | memoryview] = []
+        responses = self.responses
+        if responses is None:
+            return b""
         while not self.finished and not self.switched:
-            event = self.responses.next()
+            event = responses.next()
             if event is None:
                 break
             self.silent = False
@@ -93,10 +78,10 @@ class Exchange:
                     return b""
             elif isinstance(event, End):
                 self.finished = True
-                if self._chunked_down:
+                if self.chunked_down:
                     parts.append(last_chunk(event.trailers))
             else:
-                parts.append(chunk(event) if self._chunked_down else event)
+                parts.append(chunk(event) if self.chunked_down else event)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _response_head(self, head: ResponseHead, parts: list[bytes | memoryview], requests: RequestParser) -> None:
@@ -118,5 +103,5 @@ class Exchange:
         self.server_keeps = head.keep_alive
         early = not self.requested and self.head.has_body
         self.close_after = early or not self.head.keep_alive or must_close(head, minor)
-        self._chunked_down = head.fields.chunked and minor == 1
+        self.chunked_down = head.fields.chunked and minor == 1
         parts.append(rebuild_response(head, to_minor=minor, close=self.close_after))

@@ -16,7 +16,7 @@ from kap.egress import replies
 from kap.egress.connection import ClientSide
 from kap.egress.exchange import Exchange
 from kap.egress.grant import Grant
-from kap.egress.http1 import BadMessage, End, RequestHead, RequestParser
+from kap.egress.http1 import BadMessage, End, RequestHead, RequestParser, ResponseParser
 from kap.egress.relay import Relay
 from kap.egress.server_side import ServerSide
 from kap.egress.state import PlaneState
@@ -47,6 +47,7 @@ class Forward(ClientSide):
         "_pinned",
         "_policy",
         "_reading",
+        "_responses",
         "_seen",
         "_server_full",
         "_state",
@@ -56,6 +57,8 @@ class Forward(ClientSide):
         "server",
         "up",
     )
+
+    _responses: ResponseParser
 
     def __init__(self, plane: PlaneState, origin_port: int | None = None) -> None:
         super().__init__(plane)
@@ -243,6 +246,7 @@ class Forward(ClientSide):
 
     def _adopt(self, server: ServerSide) -> None:
         self.server = server
+        self._responses = ResponseParser(self.plane.wire_limits)
         server.owner = self
         server.transport.set_write_buffer_limits(high=self.plane.limits.buffer_bytes)
         self._server_full = False
@@ -272,10 +276,8 @@ class Forward(ClientSide):
         assert grant is not None and exchange is not None and server is not None
         upstream = self.plane.upstream
         by_proxy = upstream is not None and self._pinned is None and upstream.carries(grant.target.host)
-        exchange.by_proxy = by_proxy
-        data = exchange.start(
-            self.plane.wire_limits, by_proxy, upstream.authorization if by_proxy and upstream else None
-        )
+        authorization = upstream.authorization if by_proxy and upstream is not None else None
+        data = exchange.start(self._responses, by_proxy, authorization)
         self._state = EXCHANGE
         self._seen = -1
         self.deadline = time.monotonic() + self.plane.limits.response_seconds
@@ -291,7 +293,7 @@ class Forward(ClientSide):
             if self._state != EXCHANGE or exchange is None:
                 self._drop_server()  # Nothing was asked.
                 return
-            exchange.responses.feed(data)
+            self._responses.feed(data)
             self._answer(exchange)
         except Exception as error:  # noqa: BLE001 - fail closed
             self.broken(error)
@@ -326,7 +328,7 @@ class Forward(ClientSide):
             self._advance()
         if self._state != EXCHANGE:
             return
-        if not exchange.server_keeps or not exchange.responses.idle or not exchange.requested:
+        if not exchange.server_keeps or not self._responses.idle or not exchange.requested:
             self._drop_server()
         self._exchange = None
         if exchange.close_after or not exchange.requested or (self.ended and self.requests.idle):
@@ -342,7 +344,7 @@ class Forward(ClientSide):
     def _become_relay(self, exchange: Exchange) -> None:
         server, grant = self.server, self.grant
         assert server is not None and grant is not None
-        sent, received = self.requests.rest(), exchange.responses.rest()
+        sent, received = self.requests.rest(), self._responses.rest()
         if sent:
             server.transport.write(sent)
         if received:
@@ -373,7 +375,7 @@ class Forward(ClientSide):
             self._drop_server()
             return
         if error is None:
-            exchange.responses.feed_eof()
+            self._responses.feed_eof()
             self._answer(exchange)
             if self._state != EXCHANGE or self._exchange is not exchange:
                 return

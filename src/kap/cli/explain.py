@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ def _load(config_file: Path | None, directory: Path) -> Policy:
     """The policy of the layers; where one has an error its Problems go to standard error and the command ends with 2."""
     project = config_file or find_project(directory)
     upper = global_path()
-    if project is None and not upper.exists():
+    if project is None and not os.path.lexists(upper):
         raise UsageError(
             f"there is no kap.toml in {directory.resolve()} or above it",
             "name one with --config, or a directory with -C",

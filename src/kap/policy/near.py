@@ -12,6 +12,8 @@ from kap.names.patterns import BadPattern, Pattern, parse_pattern
 
 _CLOSE = 0.8  # difflib ratio from which two names are likely the same name mistyped
 _MOST = 4
+_MOST_LENGTH = 3  # by how many characters a mistyped name may differ in length
+_MOST_COMPARED = 1_000
 
 
 def allow_patterns(config: Config) -> Iterator[Pattern]:
@@ -69,9 +71,15 @@ def _telemetry(host: Host) -> Iterator[str]:
 def _typos(host: Host, patterns: list[Pattern]) -> Iterator[str]:
     names = list(dict.fromkeys(pattern.host for pattern in patterns if pattern.kind in ("host", "suffix")))
     parent = host.text.partition(".")[2]
-    for close in difflib.get_close_matches(host.text, names, n=1, cutoff=_CLOSE):
+    for close in _close(host.text, names):
         yield f"did you mean {close}? A rule names that one"
         return
     if "." in parent:
-        for close in difflib.get_close_matches(parent, names, n=1, cutoff=_CLOSE):
+        for close in _close(parent, names):
             yield f"did you mean a host of {close}? A rule names that one"
+
+
+def _close(name: str, names: list[str]) -> list[str]:
+    """The one name most like `name`; bounded, since the comparison is slow and a log may ask for it a thousand times."""
+    alike = [other for other in names if abs(len(other) - len(name)) <= _MOST_LENGTH]
+    return difflib.get_close_matches(name, alike[:_MOST_COMPARED], n=1, cutoff=_CLOSE)

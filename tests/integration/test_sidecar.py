@@ -33,6 +33,17 @@ def running(box: Sidecar) -> Sidecar:
     return box.start()
 
 
+@pytest.fixture(params=["--no-frame", "--frame"])
+def either(box: Sidecar, request: pytest.FixtureRequest) -> Sidecar:
+    """By itself, and under mitmproxy's frame."""
+    if request.param == "--frame":
+        pytest.importorskip("mitmproxy", reason="mitmproxy needs Python 3.13 here")
+    box.write(box.text("a.example.com"))
+    box.start(request.param)
+    assert box.status()["frame"] == ("mitmproxy" if request.param == "--frame" else "plain")
+    return box
+
+
 def echoes(sock: socket.socket) -> bool:
     """Whether the tunnel carries bytes both ways."""
     try:
@@ -56,17 +67,17 @@ def loaded(box: Sidecar, count: int) -> list[str]:
     return [event["detail"] for event in box.events("sidecar.policy-loaded")]
 
 
-def test_allowed_passes_denied_does_not_and_the_log_has_both(running: Sidecar) -> None:
-    sock, status, _ = running.tunnel("a.example.com")
+def test_allowed_passes_denied_does_not_and_the_log_has_both(either: Sidecar) -> None:
+    sock, status, _ = either.tunnel("a.example.com")
     assert status == 200 and echoes(sock)
     sock.close()
-    assert running.verdict("b.example.com") == (403, "egress.not-listed")
-    assert running.outside.connections == 1
-    assert set(running.resolver.asked) == {"a.example.com"}
-    eventually(lambda: running.events("egress.not-listed"), "the denial is logged")
-    (denial,) = running.events("egress.not-listed")
-    assert (denial["host"], denial["port"]) == ("b.example.com", running.outside.port)
-    assert denial["policy"] == running.status()["policy"]["digest"][:12]
+    assert either.verdict("b.example.com") == (403, "egress.not-listed")
+    assert either.outside.connections == 1
+    assert set(either.resolver.asked) == {"a.example.com"}
+    eventually(lambda: either.events("egress.not-listed"), "the denial is logged")
+    (denial,) = either.events("egress.not-listed")
+    assert (denial["host"], denial["port"]) == ("b.example.com", either.outside.port)
+    assert denial["policy"] == either.status()["policy"]["digest"][:12]
 
 
 @pytest.mark.parametrize("tcp", [False, True])
@@ -78,8 +89,8 @@ def test_names_are_answered_with_our_own_address_or_not_at_all(running: Sidecar,
     assert running.resolver.asked == []
 
 
-def test_healthy_and_checked_from_outside(running: Sidecar) -> None:
-    result = running.check("--json")
+def test_healthy_and_checked_from_outside(either: Sidecar) -> None:
+    result = either.check("--json")
     report = json.loads(result.stdout)
     assert result.returncode == 0 and report["healthy"], report
     assert [check["name"].split()[0] for check in report["checks"]] == [
@@ -90,9 +101,9 @@ def test_healthy_and_checked_from_outside(running: Sidecar) -> None:
         "dns",
         "dns-tcp",
     ]
-    assert running.status()["healthy"] is True
+    assert either.status()["healthy"] is True
     eventually(
-        lambda: len([e for e in running.events() if e.get("subject") == "probe"]) == 5, "probes are marked in the log"
+        lambda: len([e for e in either.events() if e.get("subject") == "probe"]) == 5, "probes are marked in the log"
     )
 
 
@@ -125,17 +136,17 @@ def test_widening_takes_effect_without_a_restart(running: Sidecar) -> None:
     assert loaded(running, 2) == ["2 rules", "3 rules"]
 
 
-def test_narrowing_cuts_the_open_tunnel_and_keeps_the_others(running: Sidecar) -> None:
-    running.write(running.text("a.example.com", "b.example.com"))
-    running.loads(2)
-    kept, cut = running.tunnel("a.example.com")[0], running.tunnel("b.example.com")[0]
+def test_narrowing_cuts_the_open_tunnel_and_keeps_the_others(either: Sidecar) -> None:
+    either.write(either.text("a.example.com", "b.example.com"))
+    either.loads(2)
+    kept, cut = either.tunnel("a.example.com")[0], either.tunnel("b.example.com")[0]
     assert echoes(kept) and echoes(cut)
-    running.write(running.text("a.example.com"))
+    either.write(either.text("a.example.com"))
     assert closes(cut)
     assert echoes(kept)
-    assert running.verdict("b.example.com") == (403, "egress.not-listed")
-    eventually(lambda: running.events("egress.revoked"), "the cut is logged")
-    assert loaded(running, 3)[-1].endswith("1 connection cut")
+    assert either.verdict("b.example.com") == (403, "egress.not-listed")
+    eventually(lambda: either.events("egress.revoked"), "the cut is logged")
+    assert loaded(either, 3)[-1].endswith("1 connection cut")
 
 
 def test_deny_in_the_global_file_takes_effect_too(running: Sidecar) -> None:
@@ -215,21 +226,22 @@ def test_a_truncated_file_is_given_time_to_be_filled(running: Sidecar) -> None:
     assert loaded(running, 2) == ["2 rules", "2 rules"]
 
 
-def test_sigterm_ends_it_in_order(running: Sidecar) -> None:
-    sock = running.tunnel("a.example.com")[0]
+def test_sigterm_ends_it_in_order(either: Sidecar) -> None:
+    sock = either.tunnel("a.example.com")[0]
     assert echoes(sock)
-    assert running.end(signal.SIGTERM) == 0
+    assert either.end(signal.SIGTERM) == 0
     assert closes(sock)
-    assert running.events()[-1]["code"] == "sidecar.stopped" and running.events()[-1]["detail"] == "SIGTERM"
-    assert running.status()["healthy"] is False
-    assert running.check().returncode == 1
+    assert either.events()[-1]["code"] == "sidecar.stopped" and either.events()[-1]["detail"] == "SIGTERM"
+    assert either.status()["healthy"] is False
+    assert either.check().returncode == 1
 
 
-def test_a_port_that_is_taken_is_a_clear_error(box: Sidecar) -> None:
+@pytest.mark.parametrize("frame", ["--no-frame", "--frame"])
+def test_a_port_that_is_taken_is_a_clear_error(box: Sidecar, frame: str) -> None:
     box.write(box.text("a.example.com"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert box.launch("--listen", f"proxy=127.0.0.1:{port}").wait(PATIENCE) == 1
+        assert box.launch(frame, "--listen", f"proxy=127.0.0.1:{port}").wait(PATIENCE) == 1
     assert f"cannot listen on 127.0.0.1:{port} (proxy): Address already in use" in box.stderr
     assert "fix:" in box.stderr and "Traceback" not in box.stderr
 

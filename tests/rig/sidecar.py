@@ -115,7 +115,7 @@ class Sidecar:
         fresh.replace(path)
 
     def start(self, *arguments: str, files: int = 4096) -> Sidecar:
-        """Run it and wait until it says that it listens."""
+        """Run it, by itself unless the arguments say ``--frame``, and wait until it says that it listens."""
         self.launch(*arguments, files=files)
         eventually(lambda: self.status().get("listeners"), "the sidecar listens")
         return self
@@ -134,7 +134,8 @@ class Sidecar:
         ]
         for kind in ("proxy", "http", "tls", "dns"):
             argv += ["--listen", f"{kind}=127.0.0.1:0"]
-        argv += ["--own-address", "127.0.0.1", "--global", str(self.global_path()), "--drain", "1", *arguments]
+        argv += ["--own-address", "127.0.0.1", "--global", str(self.global_path()), "--drain", "1"]
+        argv += ["--no-frame", *arguments]
         self.process = subprocess.Popen(
             argv,
             stdout=subprocess.DEVNULL,

@@ -67,6 +67,9 @@ _GLOBAL = Path("/etc/kap/global.toml")
     show_default=True,
     help="Seconds open connections have at the end.",
 )
+@click.option(
+    "--frame/--no-frame", default=True, show_default=True, help="Run under mitmproxy's frame, where installed."
+)
 @click.option("--capsule", envvar="KAP_CAPSULE", default="", help="Name of the capsule, put into every event.")
 def command(
     config: Path,
@@ -77,6 +80,7 @@ def command(
     transparent: bool,
     own_addresses: tuple[str, ...],
     drain: float,
+    frame: bool,
     capsule: str,
 ) -> None:
     """Serve the egress and DNS planes until SIGTERM, reloading the policy when its file changes."""
@@ -102,5 +106,6 @@ def command(
             own_addresses=own,
             drain=drain,
             capsule=capsule,
-        )
+        ),
+        frame=frame,
     )

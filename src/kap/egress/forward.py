@@ -13,73 +13,35 @@ import time
 from functools import partial
 
 from kap.egress import replies
+from kap.egress.answering import CONNECTING, DEAD, EXCHANGE, IDLE, Answering
 from kap.egress.connection import ClientSide
 from kap.egress.exchange import Exchange
 from kap.egress.grant import Grant
-from kap.egress.http1 import BadMessage, End, RequestHead, RequestParser, ResponseParser
-from kap.egress.relay import Relay
+from kap.egress.http1 import BadMessage, End, RequestHead, RequestParser
 from kap.egress.server_side import ServerSide
 from kap.egress.state import PlaneState
 from kap.egress.tunnel import Tunnel
-from kap.egress.upstream import Dialling, reach
+from kap.egress.upstream import reach
 from kap.names.hosts import Target
 from kap.policy.compiler import Policy
 from kap.policy.decision import Decision, RuleRef
 from kap.policy.request import EgressKind
 
-IDLE, CONNECTING, EXCHANGE, DEAD = range(4)
-
 _WRONG_WIRE = {"tls": "egress.not-tls", "ssh": "egress.not-ssh"}
 _REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 
 
-class Forward(ClientSide):
+class Forward(Answering):
     """See the module. Without `origin_port`: the proxy port. With it: requests as to an origin on that port."""
 
-    __slots__ = (
-        "_client_full",
-        "_dial",
-        "_exchange",
-        "_first",
-        "_head_started",
-        "_kind",
-        "_number",
-        "_pinned",
-        "_policy",
-        "_reading",
-        "_responses",
-        "_seen",
-        "_server_full",
-        "_state",
-        "down",
-        "grant",
-        "requests",
-        "server",
-        "up",
-    )
-
-    _responses: ResponseParser
+    __slots__ = ("_first", "_head_started", "_kind", "_pinned")
 
     def __init__(self, plane: PlaneState, origin_port: int | None = None) -> None:
-        super().__init__(plane)
-        self.requests = RequestParser(plane.wire_limits, origin_port=origin_port)
+        super().__init__(plane, RequestParser(plane.wire_limits, origin_port=origin_port))
         self._kind: EgressKind = "http" if origin_port is None else "transparent-http"
         self._pinned: Target | None = None
-        self._state = IDLE
-        self._exchange: Exchange | None = None
-        self._policy: Policy | None = None
-        self._dial: Dialling | None = None
         self._head_started = False
-        self._reading = True
-        self._client_full = False
-        self._server_full = False
         self._first = b""
-        self._number = 0
-        self._seen = -1
-        self.up = 0
-        self.down = 0
-        self.grant: Grant | None = None
-        self.server: ServerSide | None = None
 
     # -- ways in
 
@@ -216,6 +178,11 @@ class Forward(ClientSide):
         tunnel = self._pinned is not None
         self._dial = reach(self.plane, policy, target, self.subject, partial(ServerSide, self), self, tunnel=tunnel)
 
+    def _ask_again(self) -> None:
+        grant, policy = self.grant, self._policy
+        assert grant is not None and policy is not None
+        self._connect(policy, grant.decision, grant.target)
+
     def dial_failed(self, code: str, address: str, detail: str, status: int = 0) -> None:
         """See `connector.Owner`."""
         self._dial = None
@@ -243,17 +210,6 @@ class Forward(ClientSide):
             self._regulate()
         except Exception as error:  # noqa: BLE001 - fail closed
             self.broken(error)
-
-    def _adopt(self, server: ServerSide) -> None:
-        self.server = server
-        self._responses = ResponseParser(self.plane.wire_limits)
-        server.owner = self
-        server.transport.set_write_buffer_limits(high=self.plane.limits.buffer_bytes)
-        self._server_full = False
-        if self._client_full:
-            server.transport.pause_reading()
-        else:
-            server.transport.resume_reading()
 
     def _allow(self, decision: Decision) -> None:
         grant, exchange = self.grant, self._exchange
@@ -284,145 +240,6 @@ class Forward(ClientSide):
         server.transport.write(data)
         self.up += len(data)
 
-    # -- its answer
-
-    def server_data(self, data: bytes) -> None:
-        """See `ServerOwner`."""
-        try:
-            exchange = self._exchange
-            if self._state != EXCHANGE or exchange is None:
-                self._drop_server()  # Nothing was asked.
-                return
-            self._responses.feed(data)
-            self._answer(exchange)
-        except Exception as error:  # noqa: BLE001 - fail closed
-            self.broken(error)
-
-    def _answer(self, exchange: Exchange) -> None:
-        """Pass on what of the answer is here."""
-        was_answered = exchange.answered
-        try:
-            data = exchange.answer(self.requests)
-        except BadMessage as bad:
-            if not was_answered:
-                self._refuse("egress.bad-response", detail=bad.message)
-            else:
-                self._cut()
-            return
-        if exchange.proxy_status:
-            status = exchange.proxy_status
-            self._refuse("egress.upstream-proxy", status=status, detail=f"the upstream proxy answered {status}")
-            return
-        if data:
-            self.transport.write(data)
-            self.down += len(data)
-        if exchange.switched:
-            self._become_relay(exchange)
-        elif exchange.finished:
-            self._end_exchange(exchange)
-        elif not exchange.requested:
-            self._advance()  # A refused upgrade is HTTP again.
-
-    def _end_exchange(self, exchange: Exchange) -> None:
-        if not exchange.requested:
-            self._advance()
-        if self._state != EXCHANGE:
-            return
-        if not exchange.server_keeps or not self._responses.idle or not exchange.requested:
-            self._drop_server()
-        self._exchange = None
-        if exchange.close_after or not exchange.requested or (self.ended and self.requests.idle):
-            self._release()
-            self._leave_closed_event()
-            self.finish(b"")
-            return
-        self._state = IDLE
-        self.deadline = time.monotonic() + self.plane.limits.keepalive_seconds
-        self._advance()
-        self._regulate()
-
-    def _become_relay(self, exchange: Exchange) -> None:
-        server, grant = self.server, self.grant
-        assert server is not None and grant is not None
-        sent, received = self.requests.rest(), self._responses.rest()
-        if sent:
-            server.transport.write(sent)
-        if received:
-            self.transport.write(received)
-        self._state = DEAD
-        Relay(self.plane).begin(self, server, grant, self.up + len(sent), self.down + len(received))
-
-    # -- the server's end
-
-    def server_ended(self) -> bool:
-        """See `ServerOwner`."""
-        try:
-            self._server_gone(None)
-        except Exception as error:  # noqa: BLE001 - fail closed
-            self.broken(error)
-        return False
-
-    def server_lost(self, error: Exception | None) -> None:
-        """See `ServerOwner`."""
-        try:
-            self._server_gone(error)
-        except Exception as failure:  # noqa: BLE001 - fail closed
-            self.broken(failure)
-
-    def _server_gone(self, error: Exception | None) -> None:
-        exchange = self._exchange
-        if self._state != EXCHANGE or exchange is None:
-            self._drop_server()
-            return
-        if error is None:
-            self._responses.feed_eof()
-            self._answer(exchange)
-            if self._state != EXCHANGE or self._exchange is not exchange:
-                return
-        if exchange.answered:
-            self._cut()
-        elif exchange.repeatable and exchange.silent and self.grant is not None and self._policy is not None:
-            # The server closed a kept connection while the request was on its way: RFC 9112 9.3.1 lets us ask again.
-            exchange.repeatable = False
-            self._connect(self._policy, self.grant.decision, self.grant.target)
-        else:
-            self._refuse("egress.bad-response", detail="the host closed the connection without an answer")
-
-    def _cut(self) -> None:
-        """A body cannot be completed: the client must not take what it has for the whole."""
-        self.abort()
-
-    # -- back-pressure
-
-    def _regulate(self) -> None:
-        """Read from the client only what can be passed on or kept within bounds."""
-        if self._state == DEAD:
-            return
-        wanted = not self._server_full and self.requests.buffered <= self.plane.limits.head_bytes
-        if wanted != self._reading:
-            self._reading = wanted
-            if wanted:
-                self.transport.resume_reading()
-            else:
-                self.transport.pause_reading()
-
-    def server_full(self, full: bool) -> None:
-        """See `ServerOwner`."""
-        self._server_full = full
-        self._regulate()
-
-    def pause_writing(self) -> None:
-        """The client reads too slowly."""
-        self._client_full = True
-        if self.server is not None:
-            self.server.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        self._client_full = False
-        if self.server is not None:
-            self.server.transport.resume_reading()
-
     # -- ends
 
     def _refuse(
@@ -449,6 +266,8 @@ class Forward(ClientSide):
         if exchange is not None and exchange.answered:
             self.abort()
             return
+        self._release()
+        self._leave_closed_event()
         answer = replies.reply(
             code,
             host="" if target is None else target.host.text,
@@ -459,29 +278,7 @@ class Forward(ClientSide):
             status=status or (403 if code in _WRONG_WIRE.values() else 400 if code == "egress.not-http" else 0),
             body=method != "HEAD",
         )
-        self._release()
-        self._leave_closed_event()
         self.finish(answer)
-
-    def _drop_server(self) -> None:
-        server, self.server = self.server, None
-        self._server_full = False
-        if server is not None:
-            server.transport.abort()
-
-    def _release(self) -> None:
-        """Let go of the server's side; nothing is relayed any more."""
-        self._state = DEAD
-        if self._dial is not None:
-            self._dial.cancel()
-            self._dial = None
-        self._drop_server()
-
-    def _leave_closed_event(self) -> None:
-        number, self._number = self._number, 0
-        grant = self.grant
-        if number and grant is not None:
-            self.record_closed(number, grant.decision.code, grant.target, grant.address, self.up, self.down)
 
     def eof_received(self) -> bool:
         """The client sends no more; what it asked for is still answered."""
@@ -510,25 +307,7 @@ class Forward(ClientSide):
         self._leave_closed_event()
         self.plane.leave(self)
 
-    def abort(self) -> None:
-        """See `ClientSide`."""
-        self._release()
-        self.transport.abort()
-
     # -- time and policy
-
-    def tick(self, now: float) -> None:
-        """While an exchange moves it has time: for the whole request and the first byte of the answer, then to go on."""
-        if self._state == EXCHANGE:
-            moved = self.up + self.down
-            if moved != self._seen:
-                self._seen = moved
-                answered = self._exchange is not None and self._exchange.answered
-                limits = self.plane.limits
-                self.deadline = now + (limits.idle_seconds if answered else limits.response_seconds)
-                return
-        if now >= self.deadline:
-            self.expire()
 
     def expire(self) -> None:
         """See `ClientSide`."""

@@ -13,14 +13,14 @@ import time
 from functools import partial
 
 from kap.egress import replies
-from kap.egress.clienthello import BadHello, Hello, HelloReader, check_hello
+from kap.egress.clienthello import BadHello, HelloReader, check_hello
 from kap.egress.connection import ClientSide
 from kap.egress.grant import Grant
+from kap.egress.opening import Opening, Refused
 from kap.egress.relay import Relay
 from kap.egress.server_side import ServerSide
 from kap.egress.state import PlaneState
 from kap.egress.upstream import Dialling, reach
-from kap.egress.wires import NotSsh, SshBanner, sniff
 from kap.names.hosts import BadTarget, Target, parse_host
 from kap.policy.compiler import Policy
 from kap.policy.decision import RuleRef
@@ -40,17 +40,14 @@ class Tunnel(ClientSide):
 
     __slots__ = (
         "_buffer",
-        "_client_banner",
         "_dial",
         "_down",
-        "_established",
         "_kind",
+        "_opening",
         "_port",
         "_reader",
-        "_server_banner",
         "_state",
         "_up",
-        "_wire",
         "grant",
         "server",
     )
@@ -62,11 +59,8 @@ class Tunnel(ClientSide):
         self._state = NAMING
         self._buffer = b""
         self._reader: HelloReader | None = None
-        self._client_banner: SshBanner | None = None
-        self._server_banner: SshBanner | None = None
+        self._opening: Opening | None = None
         self._dial: Dialling | None = None
-        self._established = False
-        self._wire = "tls"
         self._up = 0
         self._down = 0
         self.grant: Grant | None = None
@@ -114,7 +108,6 @@ class Tunnel(ClientSide):
             return self._refuse(decision.code, target=target, rule=decision.rule)
         if self._kind == "transparent-tls" and decision.wire in _WRONG_WIRE:
             return self._refuse(_WRONG_WIRE[decision.wire], target=target, rule=decision.rule)
-        self._wire = decision.wire
         self.grant = Grant(target, self._kind, self.subject, decision)
         self._state = CONNECTING
         self.deadline = time.monotonic() + self.plane.limits.connect_seconds
@@ -147,112 +140,89 @@ class Tunnel(ClientSide):
             self.broken(error)
 
     def _connected(self, server: ServerSide, grant: Grant, address: str) -> None:
+        decision = grant.decision
         if server.lost or (server.ended and not server.early):
             return self._refuse("egress.connect-failed", address=address, detail="the host closed at once")
-        if server.early and self._wire not in _SERVER_FIRST:
+        if server.early and decision.wire not in _SERVER_FIRST:
             return self._refuse("egress.server-first", address=address)
         grant.address = address
-        decision = grant.decision
         grant.number = self.record(
             decision.code, "allow", target=grant.target, method=self._method, rule=decision.rule, address=address
         )
         if self._reader is not None:
-            return self._open(bytes(self._reader.data) + self._buffer)
+            data = bytes(self._reader.data) + self._buffer
+            server.transport.write(data)
+            self._up = len(data)
+            return self._open(grant.ech)
         self.transport.write(replies.ESTABLISHED)
-        self._established = True
         self._state = CHECKING
-        self.deadline = time.monotonic() + self.plane.limits.hello_seconds
+        limits = self.plane.limits
+        self.deadline = time.monotonic() + limits.hello_seconds
         held, self._buffer = self._buffer, b""
-        return self._begin_check(server, grant, held)
+        self._opening = Opening(decision.wire, grant.target, decision.ech, limits.hello_bytes)
+        return self._begin_check(server, self._opening, held)
 
     # -- checking
 
-    def _begin_check(self, server: ServerSide, grant: Grant, held: bytes) -> None:
+    def _begin_check(self, server: ServerSide, opening: Opening, held: bytes) -> None:
         early, server.early = server.early, b""
-        if self._wire == "tcp":
-            if early:
-                self.transport.write(early)
-                self._down = len(early)
-            return self._open(held)
-        if self._wire == "tls":
-            self._reader = HelloReader(self.plane.limits.hello_bytes)
-        elif self._wire == "ssh":
-            self._client_banner = SshBanner(is_server=False)
-            self._server_banner = SshBanner(is_server=True)
-            if early:
-                self.server_data(early)
-            server.transport.resume_reading()
+        if opening.complete:
+            self.transport.write(early)
+            server.transport.write(held)
+            self._up, self._down = len(held), len(early)
+            self._open(ech=False)
+            return
+        if early:
+            self.server_data(early)
         if self._state == CHECKING and held:
             self._check(held)
         if self._state == CHECKING:
+            server.transport.resume_reading()
             self.transport.resume_reading()
-        return None
 
     def _check(self, data: bytes) -> None:
-        if self._reader is not None:
-            self._check_tls(self._reader, data)
-        elif self._client_banner is not None:
-            self._check_ssh_client(self._client_banner, data)
-        else:
-            self._sniff(data)
-
-    def _sniff(self, data: bytes) -> None:
-        """The first bytes on an ``http`` or ``auto`` port."""
-        found = sniff(data[0])
-        if self._wire == "auto" and found == "tls":
-            self._reader = HelloReader(self.plane.limits.hello_bytes)
-            self._check_tls(self._reader, data)
-        elif found == "http":
-            self._speak_http(data)
-        else:
-            code = "egress.not-http" if self._wire == "http" else "egress.not-tls"
-            self._refuse(code, detail=f"first byte 0x{data[0]:02x}")
-
-    def _check_tls(self, reader: HelloReader, data: bytes) -> None:
-        hello = self._feed(reader, data)
-        if hello is None:
-            return
-        grant = self.grant
-        assert grant is not None
-        code = check_hello(hello, grant.target, grant.decision.ech)
-        if code is not None:
-            self._refuse(code, detail=f"SNI {hello.sni}" if hello.sni else "")
-            return
-        grant.ech = hello.ech
-        self._open(bytes(reader.data))
-
-    def _feed(self, reader: HelloReader, data: bytes) -> Hello | None:
-        """The complete hello; None when more is needed or it was refused."""
+        """The client's bytes before the tunnel is open."""
+        opening, server = self._opening, self.server
+        assert opening is not None and server is not None
         try:
-            return reader.feed(data)
-        except BadHello as bad:
-            self._refuse(bad.code, detail=bad.message)
-            return None
-
-    def _check_ssh_client(self, banner: SshBanner, data: bytes) -> None:
-        try:
-            passed = banner.feed(data)
-        except NotSsh as error:
-            return self._refuse("egress.not-ssh", detail=f"client: {error}")
-        if passed and self.server is not None:
-            self.server.transport.write(passed)
+            passed = opening.client(data)
+        except Refused as refused:
+            self._refuse(refused.code, detail=refused.detail)
+            return
+        if opening.http:
+            self._speak_http(passed)
+            return
+        if passed:
+            server.transport.write(passed)
             self._up += len(passed)
-            self._both_identified()
-        return None
+        if opening.complete:
+            self._open(opening.ech)
 
-    def _both_identified(self) -> None:
-        client, server = self._client_banner, self._server_banner
-        if client is not None and server is not None and client.done and server.done:
-            self._open(b"")
+    def server_data(self, data: bytes) -> None:
+        """See `ServerOwner`: the server's bytes before the tunnel is open."""
+        try:
+            opening = self._opening
+            if self._state != CHECKING or opening is None:
+                self._refuse("egress.server-first", detail=f"{len(data)} bytes")
+                return
+            passed = opening.server(data)
+            if passed:
+                self.transport.write(passed)
+                self._down += len(passed)
+            if opening.complete:
+                self._open(opening.ech)
+        except Refused as refused:
+            self._refuse(refused.code, detail=refused.detail)
+        except Exception as error:  # noqa: BLE001 - fail closed
+            self.broken(error)
 
-    def _open(self, data: bytes) -> None:
+    def _open(self, ech: bool) -> None:
         """The opening is accepted: from here on bytes pass."""
         server, grant = self.server, self.grant
         assert server is not None and grant is not None
-        if data:
-            server.transport.write(data)
+        grant.ech = ech
         self._state = DEAD
-        Relay(self.plane).begin(self, server, grant, self._up + len(data), self._down)
+        Relay(self.plane).begin(self, server, grant, self._up, self._down)
 
     def _speak_http(self, data: bytes) -> None:
         from kap.egress.forward import Forward  # Forward makes Tunnels, and a Tunnel may turn into a Forward.
@@ -266,7 +236,10 @@ class Tunnel(ClientSide):
 
     def _name(self, data: bytes) -> None:
         assert self._reader is not None
-        hello = self._feed(self._reader, data)
+        try:
+            hello = self._reader.feed(data)
+        except BadHello as bad:
+            return self._refuse(bad.code, detail=bad.message)
         if hello is None:
             return None
         if hello.sni is None:
@@ -284,22 +257,6 @@ class Tunnel(ClientSide):
         return self._refuse(code) if code is not None else None
 
     # -- the server before the tunnel is open
-
-    def server_data(self, data: bytes) -> None:
-        """See `ServerOwner`."""
-        try:
-            if self._server_banner is None:
-                self._refuse("egress.server-first", detail=f"{len(data)} bytes")
-                return
-            passed = self._server_banner.feed(data)
-            if passed:
-                self.transport.write(passed)
-                self._down += len(passed)
-                self._both_identified()
-        except NotSsh as error:
-            self._refuse("egress.not-ssh", detail=f"server: {error}")
-        except Exception as error:  # noqa: BLE001 - fail closed
-            self.broken(error)
 
     def server_ended(self) -> bool:
         """See `ServerOwner`: no tunnel opens any more."""
@@ -340,13 +297,18 @@ class Tunnel(ClientSide):
             rule = rule or grant.decision.rule
         self.record(code, "deny", target=target, method=self._method, rule=rule, address=address, detail=detail)
         answer = b""
-        if self._kind == "connect" and not self._established:
+        if self._kind == "connect" and self._opening is None:
             host, port = ("", 0) if target is None else (target.host.text, target.port)
             answer = replies.reply(code, host=host, port=port, rule=rule, detail=detail, status=status or _status(code))
-        elif self._reader is not None and self._reader.data[:1] == b"\x16":
+        elif self._hello_begun():
             answer = ALERT
         self._release()
         self.finish(answer)
+
+    def _hello_begun(self) -> bool:
+        if self._opening is not None:
+            return self._opening.begun
+        return self._reader is not None and self._reader.data[:1] == b"\x16"
 
     def _release(self) -> None:
         """Let go of the server's side and of the registry's counts; the client's side is the caller's."""
@@ -364,11 +326,9 @@ class Tunnel(ClientSide):
     def eof_received(self) -> bool:
         """The client has ended: nothing can open any more."""
         self.ended = True
-        if self._state == NAMING and self._reader is not None and self._reader.data:
-            self._refuse("egress.bad-hello", detail="the client ended inside it")
-        elif self._state == CONNECTING:
+        if self._state == CONNECTING:
             self._refuse("egress.connect-failed", detail="the client went away before the host answered")
-        elif self._state == CHECKING and self._reader is not None and self._reader.data:
+        elif self._state != DEAD and self._hello_begun():
             self._refuse("egress.bad-hello", detail="the client ended inside it")
         return False
 

@@ -26,6 +26,7 @@ from kap.backend.diagnosis import no_bubblewrap, why_it_failed
 from kap.errors import BackendError
 from kap.sandbox import seccomp
 from kap.sandbox.bubblewrap import Descriptors, arguments
+from kap.sandbox.filesystem import beneath
 from kap.sandbox.plan import File, Pin, Plan, Writable
 
 START_SECONDS = 15.0
@@ -50,10 +51,15 @@ class Stdio(msgspec.Struct, frozen=True):
     stderr: int
 
 
-def find_engine() -> Engine:
-    """Raises `BackendError` where bwrap is missing or too old."""
-    program = shutil.which("bwrap")
-    if program is None:
+def find_engine(path: str, writable: str) -> Engine:
+    """The first bwrap on `path` (as in PATH) that does not lie in `writable`, the workspace: one in there a capsule may have put there.
+
+    Raises `BackendError` where bwrap is missing or too old.
+    """
+    places = [place for place in path.split(os.pathsep) if place.startswith("/")]
+    outside = [place for place in places if not beneath(os.path.realpath(place), writable)]
+    program = shutil.which("bwrap", path=os.pathsep.join(outside) or "/usr/bin")
+    if program is None or beneath(os.path.realpath(program), writable):
         raise no_bubblewrap()
     try:
         done = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=START_SECONDS, check=False)

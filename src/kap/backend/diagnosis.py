@@ -26,6 +26,7 @@ class Kernel(msgspec.Struct, frozen=True):
     apparmor_restrict: str = ""
     root: bool = False
     container: bool = False
+    capsule: bool = False
     seccomp: bool = True
 
 
@@ -37,6 +38,7 @@ def read_kernel() -> Kernel:
         apparmor_restrict=_setting("kernel/apparmor_restrict_unprivileged_userns"),
         root=os.geteuid() == 0,
         container=Path("/.dockerenv").exists() or Path("/run/.containerenv").exists() or "container" in os.environ,
+        capsule="KAP_CAPSULE" in os.environ,
         seccomp="Seccomp:" in _read(Path("/proc/self/status")),
     )
 
@@ -54,6 +56,8 @@ def why_it_failed(kernel: Kernel | None = None) -> BackendError:
 
 
 def _cause(kernel: Kernel) -> tuple[str, str]:
+    if kernel.capsule:
+        return "kap runs in a capsule already, and there are none in there", "run kap outside of it"
     if kernel.max_user_namespaces == "0":
         return (
             "user namespaces are switched off",

@@ -80,7 +80,7 @@ def command(
         passed=passed,
         read_only=read_only,
     )
-    result = capsule.run(job)
+    result = capsule.run(job, lambda text: None if quiet else click.echo(f"kap: {text}", err=True))
     if result.refused and not quiet:
         where = f" --events {events}" if events else ""
         requests = "1 request" if result.refused == 1 else f"{result.refused} requests"
@@ -100,10 +100,25 @@ def _find(project: Path | None) -> tuple[Path, Path]:
         where = project or Path.cwd()
         above = "" if project else " or above"
         raise ConfigError(f"there is no kap.toml in {where}{above}, so nothing says what a capsule may reach", _EXAMPLE)
+    directory = _project_of(file)
+    real = Path(os.path.realpath(directory))
+    if Path(os.path.realpath(file)) not in (real / file.name, real / ".devcontainer" / file.name):
+        hint = "put the file itself there"
+        raise ConfigError(
+            f"{file} is reached by a symbolic link, which a capsule could replace by a policy of its own", hint
+        )
+    outer = find_project(directory.parent) if project is None else None
+    if outer is not None:
+        raise ConfigError(
+            f"{file} lies inside the project {_project_of(outer)}, whose capsules could have written it",
+            f"say that it is yours: kap run --project {directory}; or take it away",
+        )
+    return real, file
+
+
+def _project_of(file: Path) -> Path:
     directory = file.absolute().parent
-    if directory.name == ".devcontainer":
-        directory = directory.parent
-    return Path(os.path.realpath(directory)), file
+    return directory.parent if directory.name == ".devcontainer" else directory
 
 
 def _load(file: Path, grants: list[tuple[str, str]], *, quiet: bool) -> Policy:

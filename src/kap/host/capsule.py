@@ -78,20 +78,27 @@ class Counting:
         self._log.record(event)
 
 
-def run(job: Job) -> Result:
-    """Run `job` and wait for it. Call from the main thread. Raises `KapError`; then nothing of the command has run."""
-    engine = bubblewrap.find_engine()
+def run(job: Job, say: Callable[[str], None]) -> Result:
+    """Run `job` and wait for it; `say` gets what the person should know before. Call from the main thread.
+
+    Raises `KapError`; then nothing of the command has run.
+    """
+    engine = bubblewrap.find_engine(os.environ.get("PATH", ""), job.workspace)
     streams = Streams()
     try:
-        plan, setsid = _plan(job, interactive=streams.interactive)
+        plan, setsid = _plan(job, say, interactive=streams.interactive)
         return _on_loop(lambda: _run(job, plan, engine, streams, setsid))
     finally:
         streams.close()
 
 
-def _plan(job: Job, *, interactive: bool) -> tuple[Plan, str]:
+def _plan(job: Job, say: Callable[[str], None], *, interactive: bool) -> tuple[Plan, str]:
     settings = job.policy.config.run
     found = look(job.workspace, read_only=settings.read_only, hide=settings.hide, extra=job.read_only)
+    for name in found.unprotected:
+        say(
+            f"{name} is reached by a symbolic link, which the command can replace; make it a plain file or directory to protect it"
+        )
     path = visible_path(found, os.environ.get("PATH", ""))
     here = os.path.realpath(".")
     directory = here if beneath(here, job.workspace) else job.workspace

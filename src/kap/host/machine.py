@@ -45,6 +45,7 @@ def look(workspace: str, *, read_only: Iterable[str], hide: Iterable[str], extra
         links=tuple(links),
         etc=tuple(path for path in _etc() if path not in taken),
         governs=tuple(dict.fromkeys([*governs, *inside])),
+        unprotected=tuple(name for name in GOVERNS if _is_linked(workspace, name)),
         hidden_files=tuple(path for path in hidden if not Path(path).is_dir()),
         hidden_directories=tuple(path for path in hidden if Path(path).is_dir()),
         read_only=outside,
@@ -100,6 +101,11 @@ def _existing(workspace: str, names: Iterable[str]) -> list[str]:
     """Those of `names` that exist. One that is a link, or below one, is protected where it leads to, if that is in the workspace."""
     paths = (os.path.realpath(f"{workspace}/{name}") for name in names if os.path.lexists(f"{workspace}/{name}"))
     return [path for path in paths if beneath(path, workspace) and path != workspace and Path(path).exists()]
+
+
+def _is_linked(workspace: str, name: str) -> bool:
+    path = f"{workspace}/{name}"
+    return os.path.lexists(path) and os.path.realpath(path) != path
 
 
 def _inside(workspace: str, names: Iterable[str], where: str) -> list[str]:

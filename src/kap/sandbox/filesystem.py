@@ -65,6 +65,8 @@ class Found(msgspec.Struct, frozen=True):
     """Paths below /etc that `kap.sandbox.etc.FROM_HOST` names."""
     governs: tuple[str, ...]
     """Workspace paths to make read-only: `GOVERNS`, ``[run] read_only``, kap's own code where it lies in the workspace."""
+    unprotected: tuple[str, ...] = ()
+    """Those that are symbolic links: what they lead to is read-only, but the link itself can be replaced."""
     hidden_files: tuple[str, ...] = ()
     hidden_directories: tuple[str, ...] = ()
     """What ``[run] hide`` names, inside the workspace."""
@@ -89,7 +91,7 @@ def beneath(path: str, parent: str) -> bool:
 
 
 def _mounts(found: Found, hostname: str, extra: tuple[File, ...]) -> Iterator[Mount]:
-    room = max(found.memory // 2, 256 * _MIB)
+    room = max(found.memory // 5, 256 * _MIB)  # four of them are big: together they leave memory to the machine
     for tree in found.trees:
         yield ReadOnly(tree, tree)
     yield from found.links

@@ -1,8 +1,20 @@
-"""Finds the test rig."""
+"""Finds the test rig; `either_loop` runs a scenario on asyncio's own loop and on uvloop."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def either_loop(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    if request.param == "uvloop":
+        return pytest.importorskip("uvloop").run  # type: ignore[no-any-return]
+    return asyncio.run

@@ -117,6 +117,17 @@ class GateAddon:
             if not writer.is_closing():
                 writer.close()
 
+    def hold(self, client: Client, stop: bool) -> None:
+        """Stop reading from `client`, or go on."""
+        handler = self._handlers().get(client.id)
+        io = None if handler is None else handler.transports.get(client)
+        if io is None or io.writer is None or io.writer.is_closing():
+            return
+        if stop:
+            io.writer.transport.pause_reading()
+        else:
+            io.writer.transport.resume_reading()
+
     # -- deciding
 
     async def kap_ask(self, ask: Ask) -> None:

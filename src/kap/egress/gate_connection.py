@@ -140,4 +140,5 @@ class GuardedConnection(layer.Layer):  # type: ignore[misc]
 
 
 def method_of(head: RequestHead | None) -> str:
+    """The method for an event, "" where no request was understood."""
     return "" if head is None else head.method.decode("ascii")

@@ -35,16 +35,27 @@ class GuardLayer(GuardedConnection):
     # -- events
 
     def handle_event(self, event: events.Event) -> Any:
-        """Bounds what queues up while this layer waits for a connection or an answer of the addons."""
-        if self._paused is not None and isinstance(event, events.DataReceived):
+        """mitmproxy reads on whatever happens to what it has read: stop it while a connection or an addon is waited for."""
+        if isinstance(event, events.DataReceived) and event.connection is self.context.client and self._stalled:
             self._held += len(event.data)
             if self._held > self.gate.limits.buffer_bytes:
+                self.gate.hold(self.context.client, True)
+            if self._held > 4 * self.gate.limits.buffer_bytes:  # it cannot be held: let go
                 self._over = True
                 yield commands.CloseConnection(self.context.client)
                 return
-        elif self._paused is None:
-            self._held = 0
         yield from super().handle_event(event)
+        if self._held and not self._stalled:
+            self._held = 0
+            self.gate.hold(self.context.client, False)
+
+    @property
+    def _stalled(self) -> bool:
+        return (
+            self._paused is not None
+            or (self._head is not None and self._complete)
+            or any(stream._paused is not None for stream in self._http.streams.values())
+        )
 
     def _handle_event(self, event: events.Event) -> Steps:
         try:
@@ -85,8 +96,6 @@ class GuardLayer(GuardedConnection):
             yield from self._to_stack(events.DataReceived(self.context.client, data))
         else:
             self._requests.feed(data)
-            if self._requests.buffered > self.gate.limits.buffer_bytes:
-                yield from self.refuse("egress.head-too-large", detail="too much was sent before the answer")
 
     def _server_data(self, server: Server, data: bytes) -> Steps:
         if self._tunnel is not None and server is self._tunnel.server:

@@ -9,6 +9,7 @@ Sources: RFC 9112 6, 7 (message body, chunked coding).
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
 
 import msgspec
@@ -40,7 +41,7 @@ END = End()
 H = TypeVar("H")
 
 
-class MessageReader(Generic[H]):
+class MessageReader(ABC, Generic[H]):
     """Feed bytes, pull events: ``H`` (a head), then body bytes, then `End`, then the next head. `next` returns None for "feed more"."""
 
     __slots__ = ("_buffer", "_eof", "_error", "_left", "_partial", "_position", "_scanned", "_state", "limits")
@@ -109,8 +110,9 @@ class MessageReader(Generic[H]):
             self._error = self._blame(error)
             raise self._error from None
 
+    @abstractmethod
     def _next_head(self) -> H | None:
-        raise NotImplementedError
+        """The head at hand, or None when it is not complete."""
 
     def _finish(self) -> None:
         """A message ended: get ready for the next."""

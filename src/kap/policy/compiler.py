@@ -19,8 +19,8 @@ from kap.names.addresses import special_range
 from kap.names.hosts import is_loopback_name
 from kap.names.patterns import BadPattern, Pattern, parse_pattern
 from kap.policy.decision import Decision, RuleRef
-from kap.policy.engine import Rulebook, decide
-from kap.policy.index import Entry, NameIndex, NetworkIndex
+from kap.policy.engine import EVERY_PORT, Rulebook, decide
+from kap.policy.index import NameRules, NetworkRules, Refusal, Table
 from kap.policy.request import Request
 
 _LOOPBACK = {4: 0x7F000001, 6: 1}
@@ -42,23 +42,48 @@ class Policy(msgspec.Struct, frozen=True):
 def compile(config: Config) -> Policy:  # the verb of the contract
     """Compile checked rules; raises `ConfigError` on a pattern that does not parse (a loaded Config has none)."""
     parsed = [(rule, _pattern(config, rule)) for rule in config.rules]
-    names, networks, grants, ech = NameIndex(), NetworkIndex(), NetworkIndex(), NameIndex()
-    for rule, pattern in parsed:
-        ref = RuleRef(rule.layer, rule.route, rule.text, rule.via)
-        network = pattern.kind == "network"
-        if rule.effect == "private" or (rule.effect == "allow" and network):
-            _add_grant(grants, pattern, ref, every_port=rule.effect == "private")
-        if rule.effect == "deny" and rule.layer == "builtin":
-            _entry(names, networks, pattern).add_always(ref)
-        elif rule.effect == "deny":
-            _entry(names, networks, pattern).add_deny(pattern, ref)
-        elif rule.effect == "allow":
-            _entry(names, networks, pattern).add_allow(pattern, ref)
-        elif rule.effect == "ech" and not network:
-            ech.entry(pattern).add_allow(pattern, ref)
-    _close_loopback_names(names, grants)
-    has_ech = ech.any is not None or bool(ech.exact) or bool(ech.suffix)
-    return Policy(_digest(parsed), config, Rulebook(names, networks, grants, ech if has_ech else None))
+    refs = [(rule.effect, pattern, RuleRef(rule.layer, rule.route, rule.text, rule.via)) for rule, pattern in parsed]
+    names, networks, grants = NameRules(), NetworkRules(), NetworkRules()
+    ech: dict[int, Table[bool]] = {}
+    for effect, pattern, ref in refs:
+        if pattern.kind == "network" and effect in ("allow", "private"):
+            _add_grant(grants, pattern, ref, every_port=effect == "private")
+    loopback = any(grants.find(version, value) for version, value in _LOOPBACK.items())
+    for effect, pattern, ref in refs:
+        if effect == "deny":
+            _add_refusal(names, networks, pattern, ref)
+        elif effect == "ech":
+            for port, _ in pattern.ports() if pattern.kind != "network" else ():
+                ech.setdefault(port, Table()).put(pattern, True)
+        elif effect == "allow" and pattern.kind == "network":
+            networks.entry(pattern).allow(pattern, ref)
+        elif effect == "allow" and is_loopback_name(pattern.host) and not (loopback and pattern.kind == "host"):
+            names.close(pattern, ref)  # localhost opens only where it is written out *and* loopback is granted
+        elif effect == "allow":
+            names.allow(pattern, ref)
+    twins = _twins(names) if ech else {}
+    return Policy(_digest(parsed), config, Rulebook(names, networks, grants, ech, twins))
+
+
+def _add_refusal(names: NameRules, networks: NetworkRules, pattern: Pattern, ref: RuleRef) -> None:
+    """A deny rule, or a built-in denial. A denied ``*`` is everything: every name, local ones too, and every address."""
+    places: list[Refusal] = [networks.entry(pattern) if pattern.kind == "network" else names.refusal(pattern)]
+    if pattern.kind == "any":
+        places += [networks.entry(parse_pattern(everything)) for everything in ("0.0.0.0/0", "::/0")]
+    for place in places:
+        if ref.layer == "builtin":
+            place.add_always(ref)
+        else:
+            place.add_deny(pattern, ref)
+
+
+def _twins(names: NameRules) -> dict[int, Decision]:
+    """The allow decisions of names, by identity, with ECH let through."""
+    return {
+        id(one): msgspec.structs.replace(one, ech=True)
+        for table in names.ports.values()
+        for one in (*table.exact.values(), *table.suffix.values(), *((table.any,) if table.any else ()))
+    }
 
 
 def compile_rules(
@@ -98,30 +123,14 @@ def _pattern(config: Config, rule: Rule) -> Pattern:
         ) from bad
 
 
-def _entry(names: NameIndex, networks: NetworkIndex, pattern: Pattern) -> Entry:
-    return networks.entry(pattern) if pattern.kind == "network" else names.entry(pattern)
-
-
-def _add_grant(grants: NetworkIndex, pattern: Pattern, ref: RuleRef, *, every_port: bool) -> None:
-    """Record a network that is spelled out as non-global. Port 0 stands for every port of a private grant."""
+def _add_grant(grants: NetworkRules, pattern: Pattern, ref: RuleRef, *, every_port: bool) -> None:
+    """Record a network that is spelled out as non-global."""
     network = pattern.network
     if network is None or not special_range(network):
         return
     entry = grants.entry(pattern)
-    entry.exact = network.prefixlen == network.max_prefixlen
-    for port, wire in ((0, "tls"),) if every_port else pattern.ports():
-        if port not in entry.ports:
-            entry.allow_port(port, ref, wire)
-
-
-def _close_loopback_names(names: NameIndex, grants: NetworkIndex) -> None:
-    """``localhost`` and what is below it open only where the name is written *and* loopback is granted (RFC 6761 6.3)."""
-    granted = any(grants.find(version, value) for version, value in _LOOPBACK.items())
-    for table in (names.exact, names.suffix):
-        for name, entry in table.items():
-            if is_loopback_name(name) and entry.listed is not None and not (granted and table is names.exact):
-                refused = Decision("deny", "egress.address-not-global", entry.listed.rule)
-                entry.close(refused, Decision("deny", "dns.not-listed", refused.rule))
+    for port, wire in ((EVERY_PORT, "tls"),) if every_port else pattern.ports():
+        entry.allow_port(port, ref, wire)
 
 
 def _digest(parsed: Sequence[tuple[Rule, Pattern]]) -> str:

@@ -15,7 +15,7 @@ import msgspec
 from kap.names.addresses import AddressClass, classify
 from kap.names.hosts import Target
 from kap.policy.decision import Decision
-from kap.policy.index import Entry, NameIndex, NetworkIndex
+from kap.policy.index import NameRules, NetworkRules, Table
 from kap.policy.request import AddressRequest, EgressRequest, NameRequest, Request
 
 _NOT_LISTED = Decision("deny", "egress.not-listed")
@@ -26,17 +26,20 @@ _ADDRESS_ALLOWED = Decision("allow", "egress.allowed")
 _DNS_NOT_LISTED = Decision("deny", "dns.not-listed")
 _DNS_TYPE_REFUSED = Decision("deny", "dns.type-refused")
 _DNS_INTERNAL_ERROR = Decision("deny", "dns.internal-error")
+EVERY_PORT = 0  # in the entries of private grants
 _ANSWERED_TYPES = frozenset({1, 28})  # A, AAAA (RFC 1035 3.2.2, RFC 3596 2.1)
 
 
 class Rulebook(msgspec.Struct, frozen=True):
-    """The compiled rules. `names`, `networks`: allow and deny rules. `grants`: networks spelled out as non-global, which
-    addresses behind allowed names may lie in. `ech`: hosts that may use Encrypted ClientHello (None where no rule says so)."""
+    """The compiled rules. `names`, `networks`: allow and deny rules. `grants`: networks spelled out as non-global, which addresses
+    behind allowed names may lie in. `ech`, by port: hosts that may use Encrypted ClientHello. `twins`: each allow decision, by its
+    identity, and the same with ECH let through (both are empty where no rule speaks of ECH)."""
 
-    names: NameIndex
-    networks: NetworkIndex
-    grants: NetworkIndex
-    ech: NameIndex | None = None
+    names: NameRules
+    networks: NetworkRules
+    grants: NetworkRules
+    ech: dict[int, Table[bool]]
+    twins: dict[int, Decision]
 
 
 def decide_egress(book: Rulebook, target: Target) -> Decision:
@@ -44,35 +47,27 @@ def decide_egress(book: Rulebook, target: Target) -> Decision:
     host, port = target.host, target.port
     if host.is_ip:
         return _decide_literal(book, classify(host.text), port)
-    listed = always = None
-    found: Entry | None = None
-    exact: Entry | None = None
-    for entry in book.names.find(host.text):
-        if entry.deny is not None:
-            return entry.deny[0]
-        if port in entry.deny_ports:
-            return entry.deny_ports[port]
-        if entry.always is not None:
-            always = always or entry.always[0]
-        if entry.exact:
-            exact = entry
-        if found is None:
-            if port in entry.ports:
-                found = entry
-            elif listed is None:
-                listed = entry.listed
-    if always is not None:  # only the exact rule counts then, not a wildcard that lists another port
-        if exact is None:
-            return always
-        found, listed = (exact if port in exact.ports else None), exact.listed
-    if found is None:
-        return listed or _NOT_LISTED
-    index = found.ports[port]
-    return found.choices[index + 1 if book.ech is not None and _may_use_ech(book.ech, target) else index]
-
-
-def _may_use_ech(index: NameIndex, target: Target) -> bool:
-    return any(target.port in entry.ports for entry in index.find(target.host.text))
+    name, names = host.text, book.names
+    always = None
+    for refusal in names.refusals.every(name):
+        if refusal.deny is not None:
+            return refusal.deny[0]
+        if port in refusal.deny_ports:
+            return refusal.deny_ports[port]
+        always = always or refusal.always
+    table = names.ports.get(port)
+    if always is None:
+        allow = None if table is None else table.find(name)
+    elif name in names.opened:  # only the exact rule counts then, not a wildcard that lists another port
+        allow = None if table is None else table.exact.get(name)
+    else:
+        return always[0]
+    if allow is None:
+        known = names.known.find(name)
+        return _NOT_LISTED if known is None else known[0]
+    if book.ech and port in book.ech and book.ech[port].find(name):
+        return book.twins[id(allow)]
+    return allow
 
 
 def _decide_literal(book: Rulebook, found: AddressClass, port: int) -> Decision:
@@ -83,7 +78,7 @@ def _decide_literal(book: Rulebook, found: AddressClass, port: int) -> Decision:
             return entry.deny[0]
         if port in entry.deny_ports:
             return entry.deny_ports[port]
-        allow = allow or entry.choice(port)
+        allow = allow or entry.ports.get(port)
         listed = listed or entry.listed
         if entry.always is not None and found.name == "metadata":
             always = always or entry.always[0]
@@ -116,7 +111,9 @@ def _grant(book: Rulebook, found: AddressClass, port: int) -> Decision | None:
     """
     granted: Decision | None = None
     for entry in book.grants.find(found.version, found.value):
-        granted = entry.choice(port) or entry.choice(0) if found.name != "metadata" or entry.exact else None
+        granted = (
+            entry.ports.get(port) or entry.ports.get(EVERY_PORT) if found.name != "metadata" or entry.single else None
+        )
         if granted is not None:
             break
     if granted is None or not found.embedded:
@@ -129,22 +126,20 @@ def decide_name(book: Rulebook, request: NameRequest) -> Decision:
     """May the name be resolved? Allowed where a rule allows the host on any port; then only A and AAAA are answered."""
     if request.host.is_ip:
         return _DNS_NOT_LISTED
-    allow = always = None
-    exact = False
-    for entry in book.names.find(request.host.text):
-        if entry.deny is not None:
-            return entry.deny[1]
-        if entry.always is not None:
-            always = always or entry.always[1]
-        allow = allow or entry.name
-        exact = exact or entry.exact
-    if always is not None and not exact:
-        return always
-    if allow is None:
+    name, names = request.host.text, book.names
+    always = None
+    for refusal in names.refusals.every(name):
+        if refusal.deny is not None:
+            return refusal.deny[1]
+        always = always or refusal.always
+    if always is not None and name not in names.opened:
+        return always[1]
+    known = names.known.find(name)
+    if known is None:
         return _DNS_NOT_LISTED
-    if allow.verdict == "allow" and request.qtype not in _ANSWERED_TYPES:
+    if known[1].verdict == "allow" and request.qtype not in _ANSWERED_TYPES:
         return _DNS_TYPE_REFUSED
-    return allow
+    return known[1]
 
 
 def decide(book: Rulebook, request: Request) -> Decision:

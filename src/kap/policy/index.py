@@ -1,71 +1,81 @@
 """Where rules are looked up: names by their labels, addresses by their prefix lengths. The cost does not grow with the rules.
 
-Every decision a rule can lead to is built here, once; `Entry` hands it out by reference.
+Every decision a rule can lead to is built here, once, and handed out by reference. What a lookup costs among many rules is the memory
+it walks over, so the way of an allowed name is short: one probe of its port's table gives the decision itself.
 """
 
 from __future__ import annotations
 
+from typing import Any, Generic, TypeVar
+
 from kap.names.patterns import Pattern, is_public_name
 from kap.policy.decision import Decision, RuleRef, Wire
 
-_NO_DENIALS: dict[int, Decision] = {}  # shared by all entries that have none; never written
-_NO_PORTS: dict[int, int] = {}
-_PORTS: dict[tuple[int, ...], dict[int, int]] = {(): _NO_PORTS}
+T = TypeVar("T")
+
+_NOTHING: list[Any] = []  # what most names find among the denials; never written
+
+_NO_PORTS: dict[int, Decision] = {}  # shared in the same way
 
 
-class Entry:
-    """All that rules say about one pattern. Written while compiling, only read afterwards.
+class Table(Generic[T]):
+    """Values by name pattern: by exact name, by the name a ``*.`` stands over, and the one of ``*``."""
 
-    A lookup among many rules costs the memory it walks over, so what is alike is shared: `ports` (port -> index into `choices`) is one
-    object for all entries with the same ports. At the index is the decision, at the index after it the same with ECH let through.
-    """
-
-    __slots__ = ("always", "choices", "deny", "deny_ports", "exact", "explicit", "listed", "name", "ports")
+    __slots__ = ("any", "exact", "suffix")
 
     def __init__(self) -> None:
-        self.ports = _NO_PORTS
-        self.choices: tuple[Decision, ...] = ()
-        self.explicit: frozenset[int] = (
-            frozenset()
-        )  # ports whose wire a rule wrote out; that beats a port's default wire
-        self.listed: Decision | None = None  # port-not-listed, naming the first rule that allows the host elsewhere
-        self.name: Decision | None = None  # dns.allowed
-        self.exact = False  # a rule of a person names exactly this host: it opens what is always denied otherwise
-        self.deny: tuple[Decision, Decision] | None = None  # (egress, dns), every port
-        self.deny_ports = _NO_DENIALS
-        self.always: tuple[Decision, Decision] | None = None  # (egress, dns)
+        self.exact: dict[str, T] = {}
+        self.suffix: dict[str, T] = {}
+        self.any: T | None = None
 
-    def choice(self, port: int) -> Decision | None:
-        """The allow decision for a port, without ECH."""
-        index = self.ports.get(port)
-        return None if index is None else self.choices[index]
+    def put(self, pattern: Pattern, value: T, *, replace: bool = False) -> T:
+        """Set the value of a pattern that has none (or, with `replace`, in place of it); gives the one that holds now."""
+        if pattern.kind == "any":
+            self.any = value if replace or self.any is None else self.any
+            return self.any
+        table = self.exact if pattern.kind == "host" else self.suffix
+        if replace:
+            table[pattern.host] = value
+        return table.setdefault(pattern.host, value)
 
-    def allow_port(self, port: int, rule: RuleRef, wire: Wire) -> None:
-        """Let one port through, in place of what was there."""
-        made = tuple(Decision("allow", "egress.allowed", rule, wire, ech) for ech in (False, True))
-        index = self.ports.get(port)
-        if index is not None:
-            self.choices = self.choices[:index] + made + self.choices[index + 2 :]
-            return
-        listed = (*self.ports, port)
-        self.ports = _PORTS.setdefault(listed, {each: 2 * place for place, each in enumerate(listed)})
-        self.choices += made
+    def find(self, name: str) -> T | None:
+        """The value of the most specific pattern that includes `name`: exact, then the longest ``*.``, then ``*`` (public names)."""
+        value = self.exact.get(name)
+        if value is not None:
+            return value
+        suffix = self.suffix
+        if suffix:
+            rest = name.partition(".")[2]
+            while rest:
+                value = suffix.get(rest)
+                if value is not None:
+                    return value
+                rest = rest.partition(".")[2]
+        return self.any if self.any is not None and is_public_name(name) else None
 
-    def close(self, egress: Decision, name: Decision) -> None:
-        """Refuse with these instead of allowing anything."""
-        self.ports, self.choices, self.listed, self.name = _NO_PORTS, (), egress, name
+    def every(self, name: str) -> list[T]:
+        """The values of all patterns that include `name`, the most specific first; here ``*`` includes every name."""
+        value = self.exact.get(name)
+        found = _NOTHING if value is None else [value]
+        get = self.suffix.get
+        rest = name.partition(".")[2]
+        while rest:
+            value = get(rest)
+            if value is not None:
+                found = [*found, value]
+            rest = rest.partition(".")[2]
+        return found if self.any is None else [*found, self.any]
 
-    def add_allow(self, pattern: Pattern, rule: RuleRef) -> None:
-        """Let the pattern's ports through; the first rule to name a port keeps it, unless a later one writes out the wire."""
-        for port, wire in pattern.ports():
-            if port in self.ports and (port in self.explicit or not pattern.wire):
-                continue
-            self.allow_port(port, rule, wire)
-            if pattern.wire:
-                self.explicit |= {port}
-        self.listed = self.listed or Decision("deny", "egress.port-not-listed", rule)
-        self.name = self.name or Decision("allow", "dns.allowed", rule)
-        self.exact = self.exact or (pattern.kind == "host" and rule.layer != "builtin")
+
+class Refusal:
+    """What refuses a pattern. `deny` and `always` are pairs: the decision for a connection, and the one for the name."""
+
+    __slots__ = ("always", "deny", "deny_ports")
+
+    def __init__(self) -> None:
+        self.deny: tuple[Decision, Decision] | None = None  # every port
+        self.deny_ports = _NO_PORTS
+        self.always: tuple[Decision, Decision] | None = None  # unless a rule of a person names exactly the host
 
     def add_deny(self, pattern: Pattern, rule: RuleRef) -> None:
         """Refuse every port, or only the one the pattern writes."""
@@ -80,52 +90,75 @@ class Entry:
             self.always = (Decision("deny", "egress.always-denied", rule), Decision("deny", "dns.always-denied", rule))
 
 
-class NameIndex:
-    """Entries by exact name and by the name a ``*.`` stands over; `any` is the entry of ``*``."""
+class NameRules:
+    """What rules say about names. `ports`: allow decisions by port. `known`: for hosts allowed on any port, the decisions
+    "port not listed" and "name allowed". `opened`: hosts a person's rule names exactly. `refusals`: deny rules and built-in denials.
+    """
 
-    __slots__ = ("any", "exact", "suffix")
+    __slots__ = ("_written", "known", "opened", "ports", "refusals")
 
     def __init__(self) -> None:
-        self.exact: dict[str, Entry] = {}
-        self.suffix: dict[str, Entry] = {}
-        self.any: Entry | None = None
+        self.ports: dict[int, Table[Decision]] = {}
+        self.known: Table[tuple[Decision, Decision]] = Table()
+        self.opened: set[str] = set()
+        self.refusals: Table[Refusal] = Table()
+        self._written: set[tuple[int, str, str]] = set()  # port and pattern whose wire a rule wrote out
 
-    def entry(self, pattern: Pattern) -> Entry:
-        """The entry of a name pattern, made where there is none."""
-        if pattern.kind == "any":
-            self.any = self.any or Entry()
-            return self.any
-        table = self.exact if pattern.kind == "host" else self.suffix
-        return table.setdefault(pattern.host, Entry())
+    def allow(self, pattern: Pattern, rule: RuleRef) -> None:
+        """Let the pattern's ports through; the first rule to name a port keeps it, unless a later one is the first to write the wire."""
+        for port, wire in pattern.ports():
+            place = (port, pattern.kind, pattern.host)
+            table = self.ports.setdefault(port, Table())
+            table.put(pattern, allowed(rule, wire), replace=bool(pattern.wire) and place not in self._written)
+            if pattern.wire:
+                self._written.add(place)
+        self.known.put(
+            pattern, (Decision("deny", "egress.port-not-listed", rule), Decision("allow", "dns.allowed", rule))
+        )
+        if pattern.kind == "host" and rule.layer != "builtin":
+            self.opened.add(pattern.host)
 
-    def find(self, name: str) -> list[Entry]:
-        """Entries whose pattern includes `name`, the most specific first."""
-        found = []
-        entry = self.exact.get(name)
-        if entry is not None:
-            found.append(entry)
-        suffix = self.suffix
-        if suffix:
-            dot = name.find(".")
-            while dot >= 0:
-                entry = suffix.get(name[dot + 1 :])
-                if entry is not None:
-                    found.append(entry)
-                dot = name.find(".", dot + 1)
-        if self.any is not None and is_public_name(name):
-            found.append(self.any)
-        return found
+    def close(self, pattern: Pattern, rule: RuleRef) -> None:
+        """A rule for a name that means the machine itself and is not granted: known, and refused."""
+        refused = Decision("deny", "egress.address-not-global", rule)
+        self.known.put(pattern, (refused, Decision("deny", "dns.not-listed", rule)))
+
+    def refusal(self, pattern: Pattern) -> Refusal:
+        """The refusal of a name pattern, made where there is none."""
+        return self.refusals.put(pattern, Refusal())
 
 
-class NetworkIndex:
+class NetworkEntry(Refusal):
+    """All that rules say about one network. `listed`: port-not-listed, naming the first rule. `single`: it is one address."""
+
+    __slots__ = ("listed", "ports", "single")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ports = _NO_PORTS
+        self.listed: Decision | None = None
+        self.single = False
+
+    def allow(self, pattern: Pattern, rule: RuleRef) -> None:
+        """Let the pattern's ports through; the first rule to name a port keeps it."""
+        for port, wire in pattern.ports():
+            self.allow_port(port, rule, wire)
+        self.listed = self.listed or Decision("deny", "egress.port-not-listed", rule)
+
+    def allow_port(self, port: int, rule: RuleRef, wire: Wire) -> None:
+        """Let one port through, where no earlier rule does."""
+        self.ports = {port: allowed(rule, wire), **self.ports}
+
+
+class NetworkRules:
     """Entries by network, one table a prefix length: a lookup costs one probe for each length in use (at most 33 + 129)."""
 
     __slots__ = ("_tables",)
 
     def __init__(self) -> None:
-        self._tables: dict[int, dict[int, dict[int, Entry]]] = {4: {}, 6: {}}  # version -> shift -> prefix -> entry
+        self._tables: dict[int, dict[int, dict[int, NetworkEntry]]] = {4: {}, 6: {}}  # version -> shift -> prefix
 
-    def entry(self, pattern: Pattern) -> Entry:
+    def entry(self, pattern: Pattern) -> NetworkEntry:
         """The entry of a network pattern, made where there is none."""
         assert pattern.network is not None
         net = pattern.network
@@ -134,9 +167,11 @@ class NetworkIndex:
         if shift not in tables:
             tables[shift] = {}
             self._tables[net.version] = dict(sorted(tables.items()))  # smallest shift first: longest prefix first
-        return self._tables[net.version][shift].setdefault(int(net.network_address) >> shift, Entry())
+        entry = self._tables[net.version][shift].setdefault(int(net.network_address) >> shift, NetworkEntry())
+        entry.single = shift == 0
+        return entry
 
-    def find(self, version: int, value: int) -> list[Entry]:
+    def find(self, version: int, value: int) -> list[NetworkEntry]:
         """Entries whose network includes the address, the longest prefix first."""
         found = []
         for shift, table in self._tables[version].items():
@@ -144,3 +179,8 @@ class NetworkIndex:
             if entry is not None:
                 found.append(entry)
         return found
+
+
+def allowed(rule: RuleRef, wire: Wire) -> Decision:
+    """The allow decision of one rule and wire, without ECH."""
+    return Decision("allow", "egress.allowed", rule, wire)

@@ -298,9 +298,20 @@ class Exploding:
         raise RuntimeError("a bug in the index")
 
 
+def test_a_denied_star_is_everything() -> None:
+    allow = ["*", "example.com", "printer.local", "localhost", "9.9.9.9", "10.0.0.0/8"]
+    policy = compile_rules(allow=allow, deny=["*"], private=["127.0.0.0/8"])
+    for target in ("example.com", "printer.local", "localhost", "9.9.9.9", "10.1.1.1"):
+        assert egress(policy, target) == ("egress.deny-rule", "*")
+    assert policy.decide(NameRequest(parse_host("example.com"))).code == "dns.deny-rule"
+    policy = compile_rules(allow=[*allow, "*:25/tcp"], deny=["*:25"])
+    assert egress(policy, "example.com:25") == ("egress.deny-rule", "*:25")
+    assert egress(policy, "example.com") == ("egress.allowed", "example.com")
+
+
 def test_a_bug_inside_is_a_deny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kap.policy.index.NameIndex.find", Exploding.find)
-    monkeypatch.setattr("kap.policy.index.NetworkIndex.find", Exploding.find)
+    monkeypatch.setattr("kap.policy.index.Table.every", Exploding.find)
+    monkeypatch.setattr("kap.policy.index.NetworkRules.find", Exploding.find)
     target = parse_authority("example.com:443")
     assert POLICY.decide(EgressRequest(target)) == Decision("deny", "egress.internal-error")
     assert POLICY.decide(AddressRequest(target, "9.9.9.9")) == Decision("deny", "egress.internal-error")

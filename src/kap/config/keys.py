@@ -58,13 +58,18 @@ def unknown_key(schema: dict[str, Any], route: Route, known: tuple[str, ...], pr
         fixes = () if meant in present else (rename,)
         hint = f"did you mean `{meant}`?"
         return Problem("config.unknown-key", message, route=route, on_key=True, hint=hint, fixes=fixes)
-    others = {heading: names for heading, names in tables(schema).items() if heading != here}
+    all_tables = tables(schema)
+    are_tables = {heading.rpartition(".")[2] for heading in all_tables}
+    others = {heading: names for heading, names in all_tables.items() if heading != here}
     homes = [heading for heading, names in others.items() if _MEANT.get(key, key) in names]
     homes.sort(key=lambda heading: (heading != "proxy.network", heading))
     if homes:
         name = _MEANT.get(key, key)
         named = " or ".join(_bracketed(schema, heading) for heading in homes)
-        return Problem("config.unknown-key", message, route=route, on_key=True, hint=f"`{name}` belongs {named}")
+        hint = f"`{name}` belongs {named}"
+        if name in are_tables and len(homes) == 1:
+            hint = f"write {_bracketed(schema, f'{homes[0]}.{name}' if homes[0] else name).removeprefix('in ')}"
+        return Problem("config.unknown-key", message, route=route, on_key=True, hint=hint)
     hint = "the keys here are: " + ", ".join(known)
     return Problem("config.unknown-key", message, route=route, on_key=True, hint=hint)
 

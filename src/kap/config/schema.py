@@ -46,9 +46,16 @@ def resolve(node: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def _validator() -> Any:
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator, validators
 
-    return Draft202012Validator(schema())
+    kinds = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    extend: Any = validators.extend  # untyped in jsonschema
+    return extend(Draft202012Validator, type_checker=kinds)(schema())
+
+
+def _is_integer(_: Any, value: Any) -> bool:
+    """In TOML ``5.0`` is no integer, as it is in JSON Schema."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def validate(value: dict[str, Any]) -> Iterator[Problem]:

@@ -155,9 +155,7 @@ def test_a_bad_grant_of_the_command_line_is_a_problem(run: tuple[str, str], code
 
 
 def test_what_the_global_file_denies_stays_denied_and_is_said(files: Files) -> None:
-    loaded = files.load(
-        "[proxy.network]\nallow = ['a.example']\n", "[proxy.network]\ndeny = ['a.example']\n"
-    )
+    loaded = files.load("[proxy.network]\nallow = ['a.example']\n", "[proxy.network]\ndeny = ['a.example']\n")
     assert ("deny", "a.example", "global", "") in rules(loaded)
     (problem,) = loaded.problems
     assert (problem.code, problem.severity, problem.layer) == ("config.defeated-rule", "warning", "project")

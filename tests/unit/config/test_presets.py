@@ -47,7 +47,21 @@ def test_a_plain_name_allows_no_telemetry_no_shared_host_and_nothing_always_deni
 
 
 def test_the_ones_people_need_first_are_checked() -> None:
-    first = ["python", "node", "claude-code", "codex", "copilot", "gemini", "vscode", "github", "rust", "go", "debian", "ubuntu", "java"]
+    first = [
+        "python",
+        "node",
+        "claude-code",
+        "codex",
+        "copilot",
+        "gemini",
+        "vscode",
+        "github",
+        "rust",
+        "go",
+        "debian",
+        "ubuntu",
+        "java",
+    ]
     assert [name for name in first if not catalogue()[name].checked] == []
 
 

@@ -115,6 +115,15 @@ def test_an_endless_line_is_one_skip(tmp_path: Path, length: int) -> None:
         assert reader.skipped == 1
 
 
+@pytest.mark.parametrize("padding", [LINE_LIMIT, 3 * LINE_LIMIT])
+def test_a_valid_event_that_is_too_long_is_not_read_either(tmp_path: Path, padding: int) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(line(1.0) + line(9.0)[:-2] + b',"pad":"' + b"x" * padding + b'"}\n' + line(2.0))
+    forwards, backwards = LogReader(path), LogReader(path)
+    assert [event.ts for event in forwards.read()] == [event.ts for event in backwards.last(10)] == [1.0, 2.0]
+    assert forwards.skipped == backwards.skipped == 1
+
+
 @pytest.mark.parametrize("length", [10, LINE_LIMIT, 3 * LINE_LIMIT])
 def test_an_unfinished_last_line_is_left_out(tmp_path: Path, length: int) -> None:
     path = tmp_path / "events.jsonl"

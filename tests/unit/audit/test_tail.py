@@ -78,6 +78,22 @@ def test_rotation_loses_nothing(path: Path, tail: Tail) -> None:
     assert numbers(tail) == [2, 3, 4]
 
 
+def test_a_line_written_while_the_rotation_is_noticed_is_not_lost(
+    path: Path, tail: Tail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.rename(path.with_name("events.jsonl.1"))
+    append(path, line(3))
+    real = tail._find_newer
+
+    def find_newer() -> bool:
+        append(path.with_name("events.jsonl.1"), line(2))  # behind our last read of the old file
+        monkeypatch.undo()
+        return real()
+
+    monkeypatch.setattr(tail, "_find_newer", find_newer)
+    assert numbers(tail) == [2, 3]
+
+
 def test_several_rotations_between_two_looks_lose_nothing(path: Path, tail: Tail) -> None:
     log = AuditLog(path, max_bytes=MIN_BYTES, keep=20)
     for _ in range(4000):

@@ -258,6 +258,22 @@ def test_fix_asks_and_no_is_no(project: Path, log: AuditLog, run: Run, monkeypat
     assert (project / "kap.toml").read_text() == KAP_TOML
 
 
+def test_fix_leaves_a_file_alone_that_changed_while_it_asked(
+    project: Path, log: AuditLog, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def confirm(*args: object, **kwargs: object) -> bool:
+        (project / "kap.toml").write_text(KAP_TOML + "# somebody else\n")
+        return True
+
+    log.record(deny())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", confirm)
+    with pytest.raises(KapError, match="changed by somebody else"):
+        run("--fix")
+    assert (project / "kap.toml").read_text() == KAP_TOML + "# somebody else\n"
+    assert [one.name for one in project.iterdir()] == ["kap.toml"]
+
+
 def test_fix_with_nobody_to_ask_changes_nothing(project: Path, log: AuditLog, run: Run) -> None:
     log.record(deny())
     with pytest.raises(UsageError, match="nobody to ask"):

@@ -166,6 +166,13 @@ async def test_a_broken_file_keeps_the_last_good_policy_and_is_said_once(rig: Ri
     assert rig.reloader.state.digest == rig.events[-1].policy + rig.reloader.state.digest[12:]
 
 
+async def test_the_same_error_in_another_file_is_said_once(rig: Rig) -> None:
+    for number in range(3):
+        rig.file.write_text(f"[nonsense\n# {number}\n")
+        assert await rig.reloader.look()
+    assert rig.codes == ["sidecar.policy-loaded", "sidecar.reload-failed"]
+
+
 async def test_broken_and_repaired_to_what_it_was(rig: Rig) -> None:
     rig.file.write_text("[nonsense\n")
     await rig.reloader.look()

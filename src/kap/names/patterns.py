@@ -1,7 +1,8 @@
 """Host patterns of rules: one parser, and for everything it refuses a sentence and, where one is clear, what to write instead.
 
 Grammar: ``(name | "*." name | "*" | address | cidr) [":" port ["/" wire]]``; IPv6 takes brackets where a port follows.
-``*.example.com`` is every name below ``example.com`` at any depth, and not ``example.com`` itself. ``*`` is every public name.
+``*.example.com`` is every name below ``example.com`` at any depth, and not ``example.com`` itself. ``*`` is every public name
+(and where it denies, everything: the compiler sees to that).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from kap.egress.server_side import ServerSide
 from kap.egress.state import PlaneState
 from kap.errors import ConfigError
 from kap.names.hosts import BadTarget, Host, Target, parse_authority
-from kap.names.patterns import Pattern, parse_pattern
+from kap.names.patterns import BadPattern, Pattern, parse_pattern
 from kap.policy.compiler import Policy
 
 
@@ -81,8 +81,8 @@ class UpstreamProxy:
             target,
             authorization=b"Basic " + base64.b64encode(credentials.encode()) if credentials else None,
             tls=_tls_context(config.ca_file) if parts.scheme == "https" else None,
-            hosts=tuple(parse_pattern(text) for text in config.hosts),
-            direct=tuple(parse_pattern(text) for text in config.direct),
+            hosts=_patterns("hosts", config.hosts),
+            direct=_patterns("direct", config.direct),
         )
 
     def carries(self, host: Host) -> bool:
@@ -90,6 +90,14 @@ class UpstreamProxy:
         if any(pattern.matches_host(host) for pattern in self._direct):
             return False
         return not self._hosts or any(pattern.matches_host(host) for pattern in self._hosts)
+
+
+def _patterns(key: str, texts: tuple[str, ...]) -> tuple[Pattern, ...]:
+    """Which proxy a host goes through opens nothing, so a wildcard may stand over a whole top-level domain, as in a deny rule."""
+    try:
+        return tuple(parse_pattern(text, "deny") for text in texts)
+    except BadPattern as bad:
+        raise ConfigError(f"{key} under [proxy.upstream]: {bad.message}", bad.suggestion) from bad
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:

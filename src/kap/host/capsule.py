@@ -141,6 +141,8 @@ async def _run(job: Job, plan: Plan, engine: bubblewrap.Engine, streams: Streams
         box = bubblewrap.start(plan, engine, streams.stdio, setsid=setsid)
         async with contextlib.AsyncExitStack() as stack:
             counting = await _serve(job, _sockets(box), box, stack)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # two turns of the loop: what came meanwhile is read, then handled
             if signals.first is not None:
                 return Result(128 + signals.first, 0)
             signals.forward_to(box.init)

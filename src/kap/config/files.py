@@ -22,10 +22,11 @@ _BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x00\x00\xfe\xff",
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """`text` is None when `problem` says why there is none."""
+    """`text` is None when `problem` says why there is none; `shown` is then what can be shown of the file all the same."""
 
     text: str | None
     problem: Problem | None = None
+    shown: str = ""
 
 
 def read(path: Path, layer: str = "project") -> Reading:
@@ -41,7 +42,9 @@ def read(path: Path, layer: str = "project") -> Reading:
     try:
         return Reading(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Reading(None, _not_utf8(data, error, layer, shown))
+        return Reading(
+            None, _not_utf8(data, error, layer, shown), "" if _encoding(data) else data.decode("utf-8", "replace")
+        )
 
 
 class _Refused(Exception):
@@ -98,11 +101,16 @@ def _why(error: OSError | ValueError) -> tuple[str, str, str]:
     return "config.unreadable", f"the file cannot be read: {reason}", ""
 
 
+def _encoding(data: bytes) -> str:
+    """What the byte order mark says the file is, "" where there is none of another encoding."""
+    return next((name for mark, name in _BOMS if data.startswith(mark)), "")
+
+
 def _not_utf8(data: bytes, error: UnicodeDecodeError, layer: str, path: str) -> Problem:
     """The byte's place, in characters of the text decoded so far (each further bad byte counts as one)."""
     before = data[: error.start].decode("utf-8")
     span = Source(before + "\ufffd").span(len(before), len(before) + 1)
-    encoding = next((name for mark, name in _BOMS if data.startswith(mark)), "")
+    encoding = _encoding(data)
     if encoding:
         message = f"the file is {encoding}; kap.toml is UTF-8"
     else:

@@ -122,7 +122,8 @@ def read_layer(path: Path, layer: LayerName = "project", *, advice: bool = False
     """One file, read and checked (with `advice`: all lints); the document is None where there is no text to show."""
     reading = files.read(path, layer)
     if reading.text is None:
-        return None, Checked(None, (reading.problem,) if reading.problem else ())
+        shown = parse(reading.shown) if reading.shown else None
+        return shown, Checked(None, (reading.problem,) if reading.problem else ())
     document = parse(reading.text)
     return document, check(document, layer, str(path), advice=advice)
 

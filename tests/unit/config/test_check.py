@@ -167,6 +167,8 @@ WARNINGS = [
     ("a credential passed in",
      "presets=['go']\n[run]\nenv = ['AWS_SECRET_ACCESS_KEY']\n",
      "config.host-secret", "'AWS_SECRET_ACCESS_KEY'"),
+    ("a login for a project's proxy", "presets=['go']\n[proxy.upstream]\nurl='http://p.example.com'\nauth_file='x'\n",
+     "config.host-secret", "'x'"),
     ("only denials for a command", "presets=['go']\n[[cli.tools]]\nname='gh'\ndeny=['x']\n", "config.empty-allow", "tools"),
     ("byte order mark", "\ufeffpresets = ['go']\n", "config.bom", "\ufeff"),
 ]  # fmt: skip
@@ -192,7 +194,7 @@ CLEAN = [
     ALLOW.format("'mybucket.s3.amazonaws.com'"),
     "presets=['go']\n[proxy.network]\nprivate = ['10.1.0.0/16', 'fd00::/8']\nech = ['example.com']\n",
     "presets=['go']\n[proxy]\nlisten='127.0.0.1:8080'\ndns_listen='[::1]:53'\ndns_upstream='192.0.2.53:53'\n",
-    "presets=['go']\n[proxy.upstream]\nurl='http://proxy.example.com:3128'\nauth_env='LOGIN'\ndirect=['*.corp.example.com']\n",
+    "presets=['go']\n[proxy.upstream]\nurl='http://proxy.example.com:3128'\ndirect=['*.corp.example.com']\n",
     "presets=['go']\n[proxy.limits]\nhead_seconds = 5\nconnections = 10\n[proxy.observe]\nlog='/var/log/kap/proxy.jsonl'\nkeep=0\n",
     "presets=['go']\n[run]\nenv=['EDITOR']\nread_only=['.github']\nhide=['secrets', '..x']\n",
     "presets=['go']\n[env]\nGH_TOKEN='${GH_TOKEN}'\nAPI_KEY='${A}${B}'\nPUBLIC_KEY='ssh-ed25519 AAAA'\nEDITOR='vi'\n",

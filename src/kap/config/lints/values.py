@@ -102,6 +102,12 @@ def _project_only(context: Context) -> Iterator[Problem]:
             message = f"`{name}` looks like a secret written into the file"
             hint = f'write "${{{_variable(name)}}}" and set that variable on the host'
             yield Problem("config.literal-secret", message, "warning", route, hint=hint)
+    upstream = context.file.proxy.upstream
+    if upstream.auth_env or upstream.auth_file:
+        route = ("proxy", "upstream", "auth_env" if upstream.auth_env else "auth_file")
+        message = "a project's file cannot send a login of this machine to a proxy it names"
+        hint = "move the table [proxy.upstream] to your own ~/.kap/kap.toml"
+        yield Problem("config.host-secret", message, "warning", route, hint=hint)
     for count, name in enumerate(context.file.run.env):
         if _is_credential(name):
             message = f"`{name}` looks like a credential: everything in the capsule can read it"

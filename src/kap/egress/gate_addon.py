@@ -42,6 +42,8 @@ from kap.policy.live import Live
 from kap.policy.request import EgressRequest
 
 BACKLOG = 4096
+_GRANTS_KEPT = 63  # per address of one client connection
+_WRONG_WIRE = {("http", "tls"): "egress.not-tls", ("http", "ssh"): "egress.not-ssh"}
 _OUR_ERROR = re.compile(r"kap:(egress\.[a-z-]+)")
 _log = logging.getLogger("kap.egress.gate")
 
@@ -137,8 +139,9 @@ class GateAddon:
             ask.refuse("egress.no-policy")
             return
         decision = policy.decide(EgressRequest(ask.target, ask.kind, self._subject))
-        if not decision.allowed:
-            ask.refuse(decision.code, rule=decision.rule)
+        code = _WRONG_WIRE.get((ask.kind, decision.wire), "") if decision.allowed else decision.code
+        if code:
+            ask.refuse(code, rule=decision.rule)
             return
         try:
             addresses = await self._resolve(ask.target)
@@ -152,11 +155,12 @@ class GateAddon:
         if not vetted:
             ask.refuse(next(iter(refused.values()), "egress.dns-failure"), rule=decision.rule)
             return
-        grants = self._grants.setdefault(ask.client.id, {})
-        for address in vetted:
-            grant = Grant(ask.target, ask.kind, self._subject, decision, address)
-            grants[(address, ask.target.port)] = [*grants.get((address, ask.target.port), [])[-63:], grant]
-        ask.allow(decision, vetted)
+        grants = tuple(Grant(ask.target, ask.kind, self._subject, decision, address) for address in vetted)
+        held = self._grants.setdefault(ask.client.id, {})
+        for grant in grants:
+            where = (grant.address, ask.target.port)
+            held[where] = [*held.get(where, [])[-_GRANTS_KEPT:], grant]
+        ask.allow(decision, grants)
 
     async def _resolve(self, target: Target) -> tuple[str, ...]:
         if target.host.is_ip:
@@ -288,13 +292,13 @@ class GateAddon:
 
     def tunnel_closed(self, tunnel: GateTunnel, client: Client) -> None:
         """The ``closed`` event of an allowed tunnel."""
-        ask, seconds = tunnel.closed_event()
+        ask = tunnel.ask
         event = Event(
             "closed", "egress", "egress.allowed", id=tunnel.number, subject=self._subject, client=_peer(client)
         )
         event.host, event.port, event.address = ask.target.host.text, ask.target.port, tunnel.server.address[0]
         event.bytes_up, event.bytes_down = tunnel.bytes
-        event.seconds = round(seconds, 6)
+        event.seconds = round(tunnel.seconds, 6)
         self.audit.record(event)
 
     def broken(self, client: Client, error: BaseException) -> None:

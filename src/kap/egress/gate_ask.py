@@ -7,6 +7,7 @@ from typing import Any
 
 from mitmproxy.proxy.commands import StartHook
 
+from kap.egress.grant import Grant
 from kap.names.hosts import Target
 from kap.policy.decision import Decision, RuleRef
 from kap.policy.request import EgressKind
@@ -14,9 +15,9 @@ from kap.policy.request import EgressKind
 
 class Ask:
     """May `client` reach `target`, and at which addresses? Denied until answered: `code` is "" only where an addon allowed it, with the
-    vetted `addresses`, best first, and the `decision`."""
+    vetted `addresses`, best first, and the `decision`. `grants`: what a new policy will be asked about."""
 
-    __slots__ = ("addresses", "client", "code", "decision", "detail", "kind", "rule", "target")
+    __slots__ = ("addresses", "client", "code", "decision", "detail", "grants", "kind", "rule", "target")
 
     def __init__(self, client: Any, target: Target, kind: EgressKind) -> None:
         self.client = client
@@ -27,16 +28,22 @@ class Ask:
         self.detail = ""
         self.addresses: tuple[str, ...] = ()
         self.decision: Decision | None = None
+        self.grants: tuple[Grant, ...] = ()
 
     def refuse(self, code: str, *, rule: RuleRef | None = None, detail: str = "") -> None:
         """Answer no."""
         self.code, self.rule, self.detail = code, rule, detail
-        self.addresses, self.decision = (), None
+        self.addresses, self.decision, self.grants = (), None, ()
 
-    def allow(self, decision: Decision, addresses: tuple[str, ...]) -> None:
-        """Answer yes."""
+    def allow(self, decision: Decision, grants: tuple[Grant, ...]) -> None:
+        """Answer yes: `grants` has one for each vetted address."""
         self.code, self.rule, self.detail = "", decision.rule, ""
-        self.addresses, self.decision = addresses, decision
+        self.addresses, self.decision, self.grants = tuple(grant.address for grant in grants), decision, grants
+
+    def use_ech(self) -> None:
+        """The client used Encrypted ClientHello; a policy that takes it back has to know."""
+        for grant in self.grants:
+            grant.ech = True
 
 
 @dataclass

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Steps = Generator[Any, Any, None]
 LINGER_SECONDS = 2.0
+_FORBIDDEN = frozenset({"egress.not-tls", "egress.not-ssh"})  # said to a request in HTTP, they have an answer in HTTP
 NEVER = float("inf")
 
 
@@ -73,8 +74,16 @@ class GuardedConnection(layer.Layer):  # type: ignore[misc]
             where = (target.host.text, target.port) if target is not None else ("", 0)
             accept = None if head is None else head.fields.get(b"accept")
             wants_body = head is None or head.method != b"HEAD"
+            status = 403 if code in _FORBIDDEN else 0
             answer = replies.reply(
-                code, host=where[0], port=where[1], rule=rule, detail=detail, accept=accept, body=wants_body
+                code,
+                host=where[0],
+                port=where[1],
+                rule=rule,
+                detail=detail,
+                accept=accept,
+                body=wants_body,
+                status=status,
             )
             yield from self._send(self.context.client, answer)
         yield from self._finish()
@@ -91,9 +100,7 @@ class GuardedConnection(layer.Layer):  # type: ignore[misc]
         """End a tunnel; `code` says why where it was refused."""
         tunnel = self._tunnel or self._opening
         if code and tunnel is not None:
-            self.gate.record(
-                code, self.context.client, "deny", tunnel.closed_event()[0].target, "CONNECT", detail=detail
-            )
+            self.gate.record(code, self.context.client, "deny", tunnel.ask.target, "CONNECT", detail=detail)
         self._over = True
         yield from self._close_all()
 

@@ -1,7 +1,7 @@
-"""A CONNECT tunnel on mitmproxy's connections: opened by what `Decision.wire` lets the client say first, then bytes both ways.
+"""A CONNECT tunnel on mitmproxy's connections: opened by what `Decision.wire` lets be said first, then bytes both ways.
 
-Rules: the same as the data plane's: nothing of the client reaches the server, and nothing of the server the client, before the opening
-is accepted; then both directions run and end on their own.
+Rules: the same as the data plane's, and the same code for them (`opening`): nothing of the client reaches the server, and nothing of the
+server the client, before the opening is accepted; then both directions run and end on their own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands
 
-from kap.egress.clienthello import BadHello, HelloReader, check_hello
 from kap.egress.gate_ask import Ask
-from kap.egress.wires import NotSsh, SshBanner, sniff
+from kap.egress.opening import Opening, Refused
+from kap.egress.tunnel import ALERT
 
 if TYPE_CHECKING:
     from kap.egress.gate_layer import GuardLayer
@@ -24,65 +24,59 @@ Steps = Generator[Any, Any, None]
 
 
 class GateTunnel:
-    """Owned by a `GuardLayer`, which hands it the events of both connections. `number`: id of the decision event."""
+    """Owned by a `GuardLayer`, which hands it the events of both connections. `number`: id of the decision event. `bytes`: passed up and
+    down."""
 
-    __slots__ = (
-        "_ask",
-        "_buffer",
-        "_client",
-        "_guard",
-        "_hello",
-        "_open",
-        "_ssh",
-        "_started",
-        "_wire",
-        "bytes",
-        "number",
-        "server",
-    )
+    __slots__ = ("_client", "_guard", "_opening", "_started", "ask", "bytes", "number", "server")
 
     def __init__(self, guard: GuardLayer, ask: Ask, server: Server, number: int) -> None:
         assert ask.decision is not None
         self._guard = guard
-        self._ask = ask
         self._client = guard.context.client
-        self._wire: str = ask.decision.wire
-        self._open = self._wire == "tcp"
-        self._buffer = b""
-        self._hello = HelloReader(guard.gate.limits.hello_bytes)
-        self._ssh = (SshBanner(is_server=False), SshBanner(is_server=True))
+        self._opening = Opening(ask.decision.wire, ask.target, ask.decision.ech, guard.gate.limits.hello_bytes)
         self._started = time.monotonic()
+        self.ask = ask
         self.server = server
         self.number = number
         self.bytes = [0, 0]
 
+    @property
+    def open(self) -> bool:
+        """The opening was accepted."""
+        return self._opening.complete
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been there."""
+        return time.monotonic() - self._started
+
     def from_client(self, data: bytes) -> Steps:
         """Bytes the client sent."""
-        if self._open:
-            yield from self._pass(0, data)
-        elif self._wire == "auto":
-            yield from self._sniff(data)
-        elif self._wire == "tls":
-            yield from self._check_hello(data)
-        elif self._wire == "ssh":
-            yield from self._check_ssh(0, data)
+        try:
+            passed = self._opening.client(data)
+        except Refused as refused:
+            yield from self._refuse(refused)
+            return
+        if self._opening.http:
+            yield from self._guard.speak_http(self.ask, passed)
         else:
-            yield from self._guard.speak_http(self._ask, data)
+            yield from self._pass(0, passed)
 
     def from_server(self, data: bytes) -> Steps:
         """Bytes the server sent."""
-        if self._open:
-            yield from self._pass(1, data)
-        elif self._wire == "ssh":
-            yield from self._check_ssh(1, data)
-        else:
-            yield from self._guard.end("egress.server-first")
+        try:
+            passed = self._opening.server(data)
+        except Refused as refused:
+            yield from self._refuse(refused)
+            return
+        yield from self._pass(1, passed)
 
     def closed(self, connection: Any) -> Steps:
         """One side has ended: pass it on as a half-close; the second time everything ends."""
-        if not self._open:
+        if not self.open:
+            cut_short = connection is self._client and self._opening.begun
             yield from self._guard.end(
-                "" if connection is self._client and not self._buffer else "egress.hello-timeout"
+                "egress.bad-hello" if cut_short else "", "the client ended inside the ClientHello"
             )
             return
         if not (self._client.state & ConnectionState.CAN_READ or self.server.state & ConnectionState.CAN_READ):
@@ -91,53 +85,16 @@ class GateTunnel:
         other = self.server if connection is self._client else self._client
         yield commands.CloseTcpConnection(other, half_close=True)
 
-    def closed_event(self) -> tuple[Ask, float]:
-        """For the ``closed`` event: what was tunnelled, and for how many seconds."""
-        return self._ask, time.monotonic() - self._started
-
-    @property
-    def open(self) -> bool:
-        """The opening was accepted."""
-        return self._open
-
     def _pass(self, way: int, data: bytes) -> Steps:
-        self.bytes[way] += len(data)
-        yield commands.SendData(self.server if way == 0 else self._client, data)
-
-    def _sniff(self, data: bytes) -> Steps:
-        self._wire = sniff(data[0]) if data else "auto"
-        if self._wire:
-            yield from self.from_client(data)
-        else:
-            yield from self._guard.end("egress.not-tls")
-
-    def _check_hello(self, data: bytes) -> Steps:
-        self._buffer = data
-        try:
-            hello = self._hello.feed(data)
-        except BadHello as error:
-            yield from self._guard.end(error.code, error.message)
-            return
-        if hello is None:
-            return
-        assert self._ask.decision is not None
-        code = check_hello(hello, self._ask.target, self._ask.decision.ech)
-        if code is not None:
-            yield from self._guard.end(code, f"SNI {hello.sni}" if hello.sni else "")
-            return
-        self._open = True
-        self._guard.opened()
-        yield from self._pass(0, bytes(self._hello.data))
-        self._hello = HelloReader()
-
-    def _check_ssh(self, way: int, data: bytes) -> Steps:
-        try:
-            passed = self._ssh[way].feed(data)
-        except NotSsh as error:
-            yield from self._guard.end("egress.not-ssh", str(error))
-            return
-        if passed:
-            yield from self._pass(way, passed)
-        if self._ssh[0].done and self._ssh[1].done and not self._open:
-            self._open = True
+        if self._opening.complete:
             self._guard.opened()
+            if self._opening.ech:
+                self.ask.use_ech()
+        if data:
+            self.bytes[way] += len(data)
+            yield commands.SendData(self.server if way == 0 else self._client, data)
+
+    def _refuse(self, refused: Refused) -> Steps:
+        if self._opening.begun:
+            yield commands.SendData(self._client, ALERT)
+        yield from self._guard.end(refused.code, refused.detail)

@@ -255,6 +255,7 @@ async def test_a_server_that_speaks_first_is_cut() -> None:
     ("raw", "code", "status"),
     [
         (b"CONNECT denied.test:443 HTTP/1.1\r\n\r\n", "egress.not-listed", 403),
+        (b"GET http://closed.test:443/ HTTP/1.1\r\nHost: closed.test\r\n\r\n", "egress.not-tls", 403),
         (b"GET http://denied.test/ HTTP/1.1\r\nHost: denied.test\r\n\r\n", "egress.not-listed", 403),
         (b"GET http://missing.test/ HTTP/1.1\r\nHost: missing.test\r\n\r\n", "egress.dns-failure", 502),
         (b"GET http://private.test/ HTTP/1.1\r\nHost: private.test\r\n\r\n", "egress.address-not-global", 403),

@@ -159,3 +159,37 @@ def test_edits_of_any_text_raise_nothing_but_a_kap_error(text: str, value: str) 
     except KapError:
         return
     assert tomllib.loads(edited.removeprefix("\ufeff"))["proxy"]["network"]["allow"][-1] == value
+
+
+_SPACE = st.lists(st.sampled_from(["", " ", "\n  ", " # c, ]\n", "\r\n\t", "\n"]), max_size=3).map("".join)
+
+
+@st.composite
+def _array(draw: st.DrawFn) -> tuple[str, int]:
+    """A TOML array in any layout, with comments, and the number of its items."""
+    count = draw(st.integers(0, 4))
+    text = "["
+    for item in range(count):
+        last = item == count - 1
+        comma = "," if not last or draw(st.booleans()) else ""
+        text += draw(_SPACE) + f"'{item},]'" + draw(_SPACE) + comma
+    return text + draw(_SPACE) + "]", count
+
+
+@given(_array(), st.sampled_from(["", "deny = []\n", "# end"]), st.data())
+def test_arrays_of_any_layout_take_and_lose_items_and_keep_every_comment(
+    array: tuple[str, int], tail: str, data: st.DataObject
+) -> None:
+    written, count = array
+    text = f"[proxy.network] # h\nallow = {written} # end\n{tail}"
+    route = ("proxy", "network", "allow")
+    items = [f"{item},]" for item in range(count)]
+    added = apply(text, [Edit("append", route, "new")])
+    assert tomllib.loads(added)["proxy"]["network"]["allow"] == [*items, "new"]
+    assert added.count("# c, ]") == text.count("# c, ]")
+    assert added.count("# end") == text.count("# end")
+    for index in range(count):
+        left = apply(text, [Edit("remove", (*route, index))])
+        assert tomllib.loads(left)["proxy"]["network"]["allow"] == items[:index] + items[index + 1 :]
+    edits = [Edit("append", route, "new"), Edit("remove", (*route, count))]
+    assert tomllib.loads(apply(text, edits)) == tomllib.loads(text)

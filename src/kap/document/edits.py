@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kap.document.edit import Edit as Edit
-from kap.document.insert import appended, created
+from kap.document.insert import appended, comma_after, created
 from kap.document.positions import Place
 from kap.document.quoting import key_text, value_text
 from kap.document.route import Route
@@ -152,6 +152,9 @@ def _without_item(document: Document, route: Route, place: Place) -> Iterator[st
     if before:
         yield text[: before.start()] + text[end:]
     yield text[:start] + text[after:]
+    far = comma_after(text, end, closing)
+    if far:  # the comma stands on a later line, behind comments that stay
+        yield text[:start] + text[end : far - 1] + text[far:]
 
 
 def _without_entry(document: Document, place: Place) -> Iterator[str]:

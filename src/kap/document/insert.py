@@ -29,7 +29,7 @@ def appended(document: Document, place: Place, value: str) -> Iterator[str]:
         yield text[:line] + _indent(text, start) + "  " + value + "," + newline(text) + text[line:]
         return
     item_start, item_end = items[-1]
-    comma = _comma_after(text, item_end, closing)
+    comma = comma_after(text, item_end, closing)
     behind, trailing = comma or item_end, "," if comma else ""
     line_start = text.rfind("\n", 0, item_start) + 1
     if (
@@ -94,7 +94,7 @@ def _items(document: Document, place: Place) -> list[tuple[int, int]]:
     return found
 
 
-def _comma_after(text: str, offset: int, stop: int) -> int | None:
+def comma_after(text: str, offset: int, stop: int) -> int | None:
     """Where the comma after an item ends, comments and line ends skipped; None where there is none before `stop`."""
     match = re.compile(r"(?:\s|#[^\n]*)*,").match(text, offset, stop)
     return match.end() if match else None

@@ -126,8 +126,9 @@ class Answering(ClientSide):
             return
         self._state = IDLE
         self.deadline = time.monotonic() + self.plane.limits.keepalive_seconds
-        self._advance()
-        self._regulate()
+        if self.requests.buffered:
+            self._advance()
+            self._regulate()
 
     def _become_relay(self, exchange: Exchange) -> None:
         server, grant = self.server, self.grant

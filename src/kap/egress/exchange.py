@@ -21,9 +21,11 @@ from kap.egress.http1 import (
 class Exchange(msgspec.Struct):
     """`requested`: the whole request was passed on. `answered`: the final answer's head was. `finished`: its end was. `silent`: the
     server has sent nothing yet. `switched`: a websocket was accepted. `by_proxy`: the server is the upstream proxy; `proxy_status`: that
-    itself refused. `recorded`: the decision's event is written. `repeatable`: may be asked again where a kept connection ended."""
+    itself refused. `recorded`: the decision's event is written. `repeatable`: may be asked again where a kept connection ended.
+    `known`: the rebuilt head, where it is remembered."""
 
     head: RequestHead
+    known: bytes = b""
     responses: ResponseParser | None = None
     requested: bool = False
     answered: bool = False
@@ -49,6 +51,8 @@ class Exchange(msgspec.Struct):
         self.by_proxy = by_proxy
         self.responses = responses
         responses.expect(head.method, head.upgrade)
+        if self.known:
+            return self.known
         return rebuild_request(head, head.target, absolute=by_proxy, proxy_auth=authorization)
 
     def request_body(self, data: bytes | memoryview) -> bytes | memoryview:
@@ -72,11 +76,11 @@ class Exchange(msgspec.Struct):
             if event is None:
                 break
             self.silent = False
-            if isinstance(event, ResponseHead):
+            if type(event) is ResponseHead:
                 self._response_head(event, parts, requests)
                 if self.proxy_status:
                     return b""
-            elif isinstance(event, End):
+            elif type(event) is End:
                 self.finished = True
                 if self.chunked_down:
                     parts.append(last_chunk(event.trailers))

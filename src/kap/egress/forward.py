@@ -17,7 +17,7 @@ from kap.egress.answering import CONNECTING, DEAD, EXCHANGE, IDLE, Answering
 from kap.egress.connection import ClientSide
 from kap.egress.exchange import Exchange
 from kap.egress.grant import Grant
-from kap.egress.http1 import BadMessage, End, RequestHead, RequestParser
+from kap.egress.http1 import BadMessage, End, RequestHead, RequestParser, rebuild_request
 from kap.egress.server_side import ServerSide
 from kap.egress.state import PlaneState
 from kap.egress.tunnel import Tunnel
@@ -34,7 +34,7 @@ _REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 class Forward(Answering):
     """See the module. Without `origin_port`: the proxy port. With it: requests as to an origin on that port."""
 
-    __slots__ = ("_first", "_head_started", "_kind", "_pinned")
+    __slots__ = ("_first", "_head_started", "_kind", "_pinned", "_remembers")
 
     def __init__(self, plane: PlaneState, origin_port: int | None = None) -> None:
         super().__init__(plane, RequestParser(plane.wire_limits, origin_port=origin_port))
@@ -42,6 +42,7 @@ class Forward(Answering):
         self._pinned: Target | None = None
         self._head_started = False
         self._first = b""
+        self._remembers = origin_port is None and plane.upstream is None
 
     # -- ways in
 
@@ -84,14 +85,32 @@ class Forward(Answering):
     def data_received(self, data: bytes) -> None:
         """Anything that goes wrong in here closes both sides."""
         try:
+            requests = self.requests
+            fresh = self._state == IDLE and self._remembers and not requests.buffered
+            known = self.plane.known_requests.get(data) if fresh else None
+            if known is not None:
+                self._request(known[0], known[1])
+                return
             if self._number or self._head_started:
                 self._first = b""
-            self.requests.feed(data)
+            requests.feed(data)
             if self._state != CONNECTING:
                 self._advance()
-            self._regulate()
+            if fresh:
+                self._remember(data)
+            if requests.buffered or not self._reading:
+                self._regulate()
         except Exception as error:  # noqa: BLE001 - fail closed
             self.broken(error)
+
+    def _remember(self, data: bytes) -> None:
+        """Where `data` was one whole request without a body, and nothing else, the same bytes mean the same next time."""
+        exchange = self._exchange
+        if exchange is None or not exchange.requested or exchange.by_proxy or self.requests.buffered:
+            return
+        head = exchange.head
+        if not head.upgrade and not head.has_body and self.requests.idle:
+            self.plane.remember_request(data, head, rebuild_request(head, head.target))
 
     def _advance(self) -> None:
         """Take from the client's bytes what may be taken now."""
@@ -107,7 +126,7 @@ class Forward(Answering):
         except BadMessage as bad:
             self._refuse(bad.code, detail=bad.message)
             return
-        if self._state == IDLE and not self._head_started and not self.requests.idle:
+        if self._state == IDLE and not self._head_started and self.requests.buffered:
             self._head_started = True
             self.accepted_now()
 
@@ -124,7 +143,8 @@ class Forward(Answering):
 
     # -- one request
 
-    def _request(self, head: RequestHead) -> None:
+    def _request(self, head: RequestHead, known: bytes = b"") -> None:
+        """`known`: the request as it is sent on, where it is remembered (it has no body then)."""
         self._head_started = False
         target = head.target
         if head.form == "authority":
@@ -142,7 +162,7 @@ class Forward(Answering):
         if code:
             self._refuse(code, target=target, head=head, rule=decision.rule)
             return
-        self._exchange = Exchange(head)
+        self._exchange = Exchange(head, known=known, requested=bool(known))
         if self._may_reuse(target, policy):
             self._exchange.repeatable = head.method in _REPEATABLE and not head.has_body and not head.upgrade
             self._allow(decision)
@@ -163,7 +183,7 @@ class Forward(Answering):
         return (
             server is not None
             and grant is not None
-            and grant.target == target
+            and (grant.target is target or grant.target == target)
             and self._policy is policy
             and not server.ended
             and not server.transport.is_closing()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from kap.config.model import Limits
 from kap.egress.connector import Connector
-from kap.egress.http1 import WireLimits
+from kap.egress.http1 import RequestHead, WireLimits
 from kap.names.hosts import Target
 from kap.policy.live import Live
 
@@ -46,6 +46,7 @@ class PlaneState:
         "connections",
         "connector",
         "known_connects",
+        "known_requests",
         "limits",
         "live",
         "loop",
@@ -65,6 +66,7 @@ class PlaneState:
         self.connector = connector
         self.connections: set[ClientSide] = set()
         self.known_connects: dict[bytes, Target] = {}
+        self.known_requests: dict[bytes, tuple[RequestHead, bytes]] = {}
         self.per_client: dict[str, int] = {}
         self.spliced = 0
         self.configure(limits, upstream)
@@ -117,6 +119,13 @@ class PlaneState:
             if len(self.known_connects) >= _KNOWN:
                 self.known_connects.clear()
             self.known_connects[head] = target
+
+    def remember_request(self, data: bytes, head: RequestHead, rebuilt: bytes) -> None:
+        """`data` is exactly one strictly parsed request without a body; `rebuilt` is what it is sent on as."""
+        if len(data) <= _KNOWN_BYTES:
+            if len(self.known_requests) >= _KNOWN:
+                self.known_requests.clear()
+            self.known_requests[data] = (head, rebuilt)
 
     def next_id(self) -> int:
         """A number that ties a decision to its ``closed`` event."""

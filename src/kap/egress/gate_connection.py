@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Steps = Generator[Any, Any, None]
 LINGER_SECONDS = 2.0
+LINGER_BYTES = 1 << 20
 _FORBIDDEN = frozenset({"egress.not-tls", "egress.not-ssh"})  # said to a request in HTTP, they have an answer in HTTP
 NEVER = float("inf")
 
@@ -46,6 +47,7 @@ class GuardedConnection(layer.Layer):  # type: ignore[misc]
         self._complete = False  # the request has been handed on to its end
         self._half_closed = False
         self._over = False
+        self._late = 0  # bytes that came behind the last answer
         self._held = 0  # bytes that came while waiting for a connection
         self._only: Target | None = None  # HTTP inside a tunnel: the one target there is
         self._edges: dict[Server, ServerEdge] = {}
@@ -128,6 +130,12 @@ class GuardedConnection(layer.Layer):  # type: ignore[misc]
             yield commands.CloseTcpConnection(self.context.client, half_close=True)
         else:
             yield commands.CloseConnection(self.context.client)
+
+    def _throw_away(self, data: bytes) -> Steps:
+        """What a client sends behind the last answer."""
+        self._late += len(data)
+        if self._late > LINGER_BYTES:
+            yield from self._close_all()
 
     def _close_all(self) -> Steps:
         self._over = True

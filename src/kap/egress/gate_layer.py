@@ -76,8 +76,8 @@ class GuardLayer(GuardedConnection):
                 yield from self._expired()
         elif isinstance(event, events.DataReceived):
             if self._over:
-                return
-            if event.connection is self.context.client:
+                yield from self._throw_away(event.data)
+            elif event.connection is self.context.client:
                 yield from self._client_data(event.data)
             else:
                 yield from self._server_data(event.connection, event.data)

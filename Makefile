@@ -35,8 +35,10 @@ fix:  ## format and apply safe lint fixes
 bench: setup-test  ## measure beside squid, tinyproxy and dnsmasq, and write docs/benchmarks.md
 	$(PY) bench/run.py --write
 
-docs:  ## regenerate what is generated: docs/reference.md
+docs:  ## regenerate what is generated: docs/reference.md, docs/codes/README.md, the picture
 	$(PY) scripts/reference.py
+	$(PY) scripts/codes.py
+	$(PY) scripts/picture.py
 
 lock:  ## lock the requirements anew
 	uv pip compile -q pyproject.toml --extra host --extra sidecar --extra lsp --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements/dev.txt

@@ -86,6 +86,7 @@ stamp=.venv/.kap-requirements
 lock=$(cat requirements/dev.txt pyproject.toml | sha256sum | cut -d' ' -f1)
 if [ "$(cat $stamp 2>/dev/null)" != "$lock" ]; then
   say "installing the locked Python packages into .venv"
+  .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null  # a .venv that uv made has no pip
   .venv/bin/python -m pip -qq install --disable-pip-version-check --require-hashes -r requirements/dev.txt
   .venv/bin/python -m pip -qq install --disable-pip-version-check --no-deps --no-build-isolation -e .
   echo "$lock" > $stamp

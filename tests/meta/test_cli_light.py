@@ -17,8 +17,9 @@ HEAVY = {"asyncio", "rich", "jsonschema", "tomlkit", "docker", "mitmproxy", "pyg
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
 def test_help_and_version_import_little(arguments: list[str]) -> None:
     program = (
-        "import sys\nfrom kap.cli.main import main\nsys.argv = ['kap', *%r]\ntry:\n    main()\nexcept SystemExit as stop:\n"
-        "    assert stop.code == 0, stop.code\nprint('MODULES', *sorted({m.split('.')[0] for m in sys.modules}))" % arguments
+        f"import sys\nfrom kap.cli.main import main\nsys.argv = ['kap', *{arguments!r}]\ntry:\n    main()\n"
+        "except SystemExit as stop:\n    assert stop.code == 0, stop.code\n"
+        "print('MODULES', *sorted({m.split('.')[0] for m in sys.modules}))"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     loaded = set(out.stdout.rsplit("MODULES", 1)[1].split())

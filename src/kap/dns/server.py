@@ -118,15 +118,20 @@ class NameServer:
         self._upstream = self._new_upstream()
         self._policy: Policy | None = None
         self._memo: tuple[dict[bytes, Outcome], dict[bytes, Outcome]] = ({}, {})  # by UDP, TCP
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[int, socket.socket] = {}  # by descriptor, which outlives a socket closed under us
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
 
     async def serve_udp(self, sock: socket.socket) -> None:
         """Serve the bound datagram socket `sock` from now on; it becomes ours."""
+        loop = asyncio.get_running_loop()
+        for number, known in list(self._sockets.items()):
+            if known.fileno() < 0:  # closed by someone else; its number may come back as `sock`'s
+                loop.remove_reader(number)
+                del self._sockets[number]
         sock.setblocking(False)
-        self._sockets.append(sock)
-        asyncio.get_running_loop().add_reader(sock, self._on_datagrams, sock)
+        self._sockets[sock.fileno()] = sock
+        loop.add_reader(sock.fileno(), self._on_datagrams, sock)
 
     async def serve_tcp(self, sock: socket.socket) -> None:
         """Serve the bound stream socket `sock` from now on; it becomes ours."""
@@ -137,8 +142,8 @@ class NameServer:
     async def close(self) -> None:
         """Stop serving, close every socket and connection, and say what was held back from the log."""
         loop = asyncio.get_running_loop()
-        for sock in self._sockets:
-            loop.remove_reader(sock)
+        for number, sock in self._sockets.items():
+            loop.remove_reader(number)
             sock.close()
         self._sockets.clear()
         for listener in self._listeners:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import socket
 from pathlib import Path
 
 import dns.asyncquery
@@ -294,6 +295,20 @@ async def test_an_exception_while_answering_is_servfail_with_a_policy_that_break
         assert (got.rcode(), got.answer) == (SERVFAIL, [])
         assert served.log.codes() == ["dns.internal-error"]
         assert fake.asked == ["x.allowed.test"]
+
+
+async def test_a_datagram_socket_that_was_closed_from_outside_can_be_opened_again() -> None:
+    async with lab.serve() as served:
+        port = served.port
+        for _ in range(3):
+            old = next(iter(served.server._sockets.values()))
+            number = old.fileno()
+            old.close()
+            again = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            again.bind(("127.0.0.1", port))
+            assert again.fileno() == number, "the lowest free descriptor is the one just closed"
+            await served.server.serve_udp(again)
+            assert (await served.ask("allowed.test")).answer
 
 
 def test_a_server_that_cannot_work_says_so() -> None:

@@ -121,26 +121,23 @@ class AuditLog:
         if length > TEXT_LIMIT:
             _clip_fields(event)
         with self._lock:
-            if self._closed or len(self._buffer) >= _BUFFER_LIMIT:
+            buffer = self._buffer
+            if self._closed or len(buffer) >= _BUFFER_LIMIT:
                 self.dropped += 1
                 if not self._closed:
                     self._schedule()
                 return
-            self._seq += 1
-            event.seq = self._seq
+            self._seq = event.seq = self._seq + 1
             event.ts = time.time()
-            self._append(event)
+            start = len(buffer)
+            try:
+                self._encode_into(event, buffer, -1)
+            except (UnicodeEncodeError, msgspec.EncodeError):
+                del buffer[start:]  # what was encoded before it failed
+                _clip_fields(event)
+                self._encode_into(event, buffer, -1)
+            buffer += b"\n"
             self._schedule()
-
-    def _append(self, event: Event) -> None:
-        start = len(self._buffer)
-        try:
-            self._encode_into(event, self._buffer, -1)
-        except (UnicodeEncodeError, msgspec.EncodeError):
-            del self._buffer[start:]
-            _clip_fields(event)
-            self._encode_into(event, self._buffer, -1)
-        self._buffer += b"\n"
 
     def _schedule(self) -> None:
         """Have the buffer written: by a timer of the running loop, or at once where there is none or the buffer is large."""

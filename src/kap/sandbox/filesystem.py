@@ -116,19 +116,29 @@ def _mounts(found: Found, hostname: str, extra: tuple[File, ...]) -> Iterator[Mo
 
 def _with_parents(mounts: Iterable[Mount]) -> Iterator[Mount]:
     """Adds the directories above each mount point that no earlier mount brings, readable for all whatever the mount's own mode."""
-    covered: set[str] = {"/"}
+    brought: set[str] = set()  # mount points with directories of their own
+    made = {"/"}
     for mount in mounts:
-        target = mount.path if isinstance(mount, Link | Pin) else getattr(mount, "target", "")
-        above = list(PurePosixPath(target).parents)[-2::-1] if target else []
-        for parent in (str(path) for path in above):
-            if not any(parent == place or (place != "/" and beneath(parent, place)) for place in covered):
-                covered.add(parent)
+        target = _target(mount)
+        for parent in [str(path) for path in PurePosixPath(target).parents][-2::-1]:
+            if parent not in made and not any(beneath(parent, place) for place in brought):
+                made.add(parent)
                 yield Directory(parent)
-        if isinstance(mount, ReadOnly | Writable | Tmpfs):
-            covered.add(target)
-        elif isinstance(mount, Proc | Devices):
-            covered.add("/proc" if isinstance(mount, Proc) else "/dev")
+        if isinstance(mount, ReadOnly | Writable | Tmpfs | Proc | Devices):
+            brought.add(target)
         yield mount
+
+
+def _target(mount: Mount) -> str:
+    match mount:
+        case Proc():
+            return "/proc"
+        case Devices():
+            return "/dev"
+        case Link(path=path) | Pin(path=path):
+            return path
+        case _:
+            return mount.target
 
 
 def _private(found: Found, room: int) -> Iterator[Mount]:

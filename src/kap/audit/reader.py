@@ -63,9 +63,7 @@ class LogReader:
                     if os.fstat(file.fileno()).st_mtime < since - _SLACK:
                         continue
                     self._seek_time(file, since - _SLACK)
-                for line in self._lines(file):
-                    if denials_only and not any(mark in line for mark in _DENIAL_MARKS):
-                        continue
+                for line in self._denials(file) if denials_only else self._lines(file):
                     event = self.parse(line)
                     if (
                         event is None
@@ -102,15 +100,36 @@ class LogReader:
             self.skipped += 1
             return None
 
+    def _denials(self, file: BinaryIO) -> Iterator[bytes]:
+        """Of the whole lines from the current position on, those that may hold a denial; blocks without any are passed over unsplit."""
+        while block := file.read(_BLOCK):
+            end = b"" if block.endswith(b"\n") else file.readline(LINE_LIMIT)
+            block += end
+            if not block.endswith(b"\n"):  # a line that is endless, or still being written
+                block = block[: block.rfind(b"\n") + 1]
+                if len(end) == LINE_LIMIT:
+                    self._skip_line(file)
+            if not any(mark in block for mark in _DENIAL_MARKS):
+                continue
+            for line in block.split(b"\n"):
+                if len(line) > LINE_LIMIT:
+                    self.skipped += 1
+                elif any(mark in line for mark in _DENIAL_MARKS):
+                    yield line
+
     def _lines(self, file: BinaryIO) -> Iterator[bytes]:
         """Whole lines from the current position on; a last line without its end is left out (it is still being written)."""
         while line := file.readline(LINE_LIMIT):
             if line.endswith(b"\n"):
                 yield line
             elif len(line) == LINE_LIMIT:
-                self.skipped += 1
-                while (rest := file.readline(LINE_LIMIT)) and not rest.endswith(b"\n"):
-                    pass
+                self._skip_line(file)
+
+    def _skip_line(self, file: BinaryIO) -> None:
+        """Pass over the rest of a line that is too long."""
+        while (rest := file.readline(LINE_LIMIT)) and not rest.endswith(b"\n"):
+            pass
+        self.skipped += 1
 
     def _lines_backwards(self, file: BinaryIO) -> Iterator[bytes]:
         """Whole lines from the end to the start; what stands behind the last line end is left out."""

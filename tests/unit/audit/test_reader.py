@@ -157,6 +157,18 @@ def test_denials_only_leaves_the_rest_unparsed(tmp_path: Path) -> None:
     assert reader.skipped == 0
 
 
+@pytest.mark.parametrize("length", [0, 100, LINE_LIMIT + 5, 5 * LINE_LIMIT, 11 * LINE_LIMIT])
+def test_denials_only_finds_the_same_denials_among_anything(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "events.jsonl"
+    noise = line(1.0, verdict="allow") * 3000 + b"x" * length + b"\n"
+    path.write_bytes(b"".join(noise + line(float(ts)) for ts in range(2, 9)) + line(99.0)[:-1])
+    reader = LogReader(path)
+    assert [event.ts for event in reader.read(denials_only=True)] == [float(ts) for ts in range(2, 9)]
+    assert reader.skipped <= (7 if length > LINE_LIMIT else 0)
+    everything = [event.ts for event in LogReader(path).read() if is_denial(event)]
+    assert everything == [float(ts) for ts in range(2, 9)]
+
+
 def test_host_text_cannot_pass_for_a_denial(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     log = AuditLog(path)

@@ -99,6 +99,8 @@ def _plan(job: Job, say: Callable[[str], None], *, interactive: bool) -> tuple[P
         say(
             f"{name} is reached by a symbolic link, which the command can replace; make it a plain file or directory to protect it"
         )
+    for name in found.not_there:
+        say(f"[run] hide: {name} is not there, so nothing is hidden")
     path = visible_path(found, os.environ.get("PATH", ""))
     here = os.path.realpath(".")
     directory = here if beneath(here, job.workspace) else job.workspace

@@ -28,7 +28,8 @@ def look(workspace: str, *, read_only: Iterable[str], hide: Iterable[str], extra
     paths a person named. Raises `UsageError`."""
     person, homes = who()
     check_workspace(workspace, homes)
-    governs = [*_existing(workspace, GOVERNS), *_inside(workspace, read_only, "[run] read_only"), *_own_code(workspace)]
+    chosen = [path for path in _inside(workspace, read_only, "[run] read_only") if Path(path).exists()]
+    governs = [*_existing(workspace, GOVERNS), *chosen, *_own_code(workspace)]
     hidden = _inside(workspace, hide, "[run] hide")
     links = [Link(tree, str(Path(tree).readlink())) for tree in TREES if Path(tree).is_symlink()]
     links += [
@@ -46,8 +47,9 @@ def look(workspace: str, *, read_only: Iterable[str], hide: Iterable[str], extra
         etc=tuple(path for path in _etc() if path not in taken),
         governs=tuple(dict.fromkeys([*governs, *inside])),
         unprotected=tuple(name for name in GOVERNS if _is_linked(workspace, name)),
-        hidden_files=tuple(path for path in hidden if not Path(path).is_dir()),
+        hidden_files=tuple(path for path in hidden if Path(path).exists() and not Path(path).is_dir()),
         hidden_directories=tuple(path for path in hidden if Path(path).is_dir()),
+        not_there=tuple(path for path in hidden if not Path(path).exists()),
         read_only=outside,
         private=tuple(dict.fromkeys([*homes, os.path.realpath(kap_home())])),
         proc=tuple(name for name in HIDDEN_PROC if Path("/proc", name).exists()),
@@ -109,15 +111,15 @@ def _is_linked(workspace: str, name: str) -> bool:
 
 
 def _inside(workspace: str, names: Iterable[str], where: str) -> list[str]:
+    """The real paths of `names`, which a project chose; those that do not exist included. Raises `UsageError`."""
     found = []
     for name in names:
         path = os.path.realpath(f"{workspace}/{name}")
-        if not beneath(path, workspace) or path == workspace:
+        if name.startswith("/") or not beneath(path, workspace) or path == workspace:
             raise UsageError(
                 f"{where}: {name} is not inside the project (it leads to {path})", "name a path inside the project"
             )
-        if Path(path).exists():
-            found.append(path)
+        found.append(path)
     return found
 
 

@@ -70,6 +70,8 @@ class Found(msgspec.Struct, frozen=True):
     hidden_files: tuple[str, ...] = ()
     hidden_directories: tuple[str, ...] = ()
     """What ``[run] hide`` names, inside the workspace."""
+    not_there: tuple[str, ...] = ()
+    """What it names and the workspace does not have: nothing is hidden, also when it is made later."""
     read_only: tuple[str, ...] = ()
     """Host paths outside the workspace that the person asked for (``--ro``)."""
     private: tuple[str, ...] = ()

@@ -1,7 +1,9 @@
 """kap's policy on mitmproxy's own layers, as an addon: for what needs their HTTP semantics, or other people's addons.
 
     gate = GateAddon(live, audit, resolver=SystemResolver(), limits=config.proxy.limits)
-    frame = Frame(gate, OtherAddon(), PlaneAddon([(gate.serve, sock)], [gate.close]))
+    await run_framed(work, gate, OtherAddon())      # work: await gate.serve(sock), wait for the end, await gate.close()
+
+It dials directly; hosts that are reached through an upstream proxy belong to the data plane.
 
 Rules: the same `policy.decide`, the same address guard, the same events and replies as the data plane's; default deny at every point
 mitmproxy offers: a layer nobody chose closes, an address nobody was granted is not dialled, a request for another place than the one
@@ -13,9 +15,11 @@ A ``regular@PORT`` listener of mitmproxy's, where one is configured, is guarded 
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import re
 import socket
+import time
 from typing import Any
 
 from mitmproxy import ctx, http
@@ -85,7 +89,10 @@ class GateAddon:
         self._dialling: dict[str, asyncio.TimerHandle] = {}
         self._servers: list[asyncio.Server] = []
         self._open = 0
+        self._clients: collections.Counter[str] = collections.Counter()
         self._number = 0
+        self._turned_away = 0
+        self._told = 0.0
 
     # -- listening
 
@@ -102,11 +109,14 @@ class GateAddon:
             cut(handler.client, ctx.master)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= self.limits.connections:
+        peer = (writer.get_extra_info("peername") or ("",))[0]
+        if self._open >= self.limits.connections or self._clients[peer] >= self.limits.connections_per_client:
+            self._overloaded(writer)
             writer.write(replies.reply("egress.limit-connections"))
             writer.close()
             return
         self._open += 1
+        self._clients[peer] += 1
         try:
             proxyserver = ctx.master.addons.get("proxyserver")
             mode = mode_specs.ProxyMode.parse("regular")
@@ -116,8 +126,23 @@ class GateAddon:
                 await handler.handle_client()
         finally:
             self._open -= 1
+            self._clients[peer] -= 1
+            if not self._clients[peer]:
+                del self._clients[peer]
             if not writer.is_closing():
                 writer.close()
+
+    def _overloaded(self, writer: asyncio.StreamWriter) -> None:
+        """At most one event a second: a flood must not become a log flood."""
+        self._turned_away += 1
+        now = time.monotonic()
+        if now - self._told < 1:
+            return
+        client = Client(peername=writer.get_extra_info("peername"), sockname=writer.get_extra_info("sockname"))
+        self.record(
+            "egress.limit-connections", client, "deny", detail=f"{self._turned_away} turned away, {self._open} open"
+        )
+        self._turned_away, self._told = 0, now
 
     def hold(self, client: Client, stop: bool) -> None:
         """Stop reading from `client`, or go on."""

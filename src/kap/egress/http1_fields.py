@@ -100,6 +100,10 @@ class Fields(msgspec.Struct, frozen=True):
                 return value
         return None
 
+    def with_pairs(self, pairs: list[Pair]) -> Fields:
+        """The same with other end-to-end fields."""
+        return msgspec.structs.replace(self, pairs=tuple(pairs), wire=_lines(pairs))
+
 
 def parse_fields(section: bytes, limit: int) -> Fields:
     """`section` has matched `FIELDS` (without its empty line). At most `limit` fields. Raises `BadMessage` with request codes.

@@ -26,6 +26,8 @@ _TARGETS = 4096
 # Offers whose refusal RFC 9110 7.8 leaves to the server: the client goes on in HTTP/1.1.
 _IGNORED_UPGRADES = frozenset({b"h2c", b"h2", b"tls/1.0", b"tls/1.1", b"tls/1.2", b"tls/1.3"})
 _MOST_HOPS = 8
+_COUNTED = frozenset({b"OPTIONS", b"TRACE"})
+_MAX_FORWARDS = re.compile(rb"[0-9]{1,9}+")
 
 
 class RequestHead(msgspec.Struct, frozen=True):
@@ -125,6 +127,8 @@ def _make_head(method: bytes, target: bytes, minor: int, fields: Fields, origin_
         if fields.chunked or fields.length:
             raise BadMessage("egress.bad-framing", "CONNECT with a body")
         return RequestHead(method, "authority", _authority(target, None), b"", minor, fields)
+    if method in _COUNTED:
+        fields = _one_hop_less(fields)
     form, where, path = _split_target(method, target, fields, origin_port)
     return RequestHead(method, form, where, path, minor, fields, _wants_websocket(method, minor, fields), keep_alive)
 
@@ -186,3 +190,14 @@ def _check_hops(fields: Fields) -> None:
     via = sum(value.lower().count(b" kap") for name, value in fields.pairs if name.lower() == b"via")
     if via >= _MOST_HOPS:
         raise BadMessage("egress.bad-request", "the request went in a circle through kap")
+
+
+def _one_hop_less(fields: Fields) -> Fields:
+    """RFC 9110 7.6.2: OPTIONS and TRACE may say at how many proxies they end."""
+    left = fields.get(b"max-forwards")
+    if left is None:
+        return fields
+    if not _MAX_FORWARDS.fullmatch(left) or not int(left):
+        raise BadMessage("egress.bad-request", "Max-Forwards lets the request go no further than this proxy")
+    others = [pair for pair in fields.pairs if pair[0].lower() != b"max-forwards"]
+    return fields.with_pairs([*others, (b"Max-Forwards", b"%d" % (int(left) - 1))])

@@ -360,14 +360,16 @@ async def test_a_new_policy_cuts_what_it_forbids() -> None:
     assert "egress.revoked" in rig.events.codes()
 
 
-async def test_more_connections_than_allowed() -> None:
-    async with gate_rig(limits=Limits(connections=1)) as rig:
+@pytest.mark.parametrize("limits", [Limits(connections=1), Limits(connections_per_client=1)])
+async def test_more_connections_than_allowed(limits: Limits) -> None:
+    async with gate_rig(limits=limits) as rig:
         port = await rig.listen()
         first = await connect(port)
         await first.send(b"GET ")
         second: Client = await connect(port)
         status, fields, _ = await second.response()
         assert (status, fields["x-kap-reason"]) == (429, "egress.limit-connections")
+        assert rig.events.codes() == ["egress.limit-connections"]
         first.close()
         await rig.settled()
 

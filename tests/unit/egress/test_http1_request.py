@@ -95,6 +95,16 @@ def test_hop_by_hop_and_forged_fields_are_taken_out() -> None:
     )
 
 
+def test_max_forwards_is_counted_down_where_it_counts() -> None:
+    for method in (b"OPTIONS", b"TRACE"):
+        line = method + b" http://example.com/a HTTP/1.1\r\n"
+        head = head_of(line + H + b"Max-Forwards: 2\r\nX: y\r\n\r\n")
+        assert b"\r\nX: y\r\nMax-Forwards: 1\r\n" in rebuild_request(head, head.target)
+        for left in (b"0", b"x", b"1, 2"):
+            assert events(line + H + b"Max-Forwards: " + left + b"\r\n\r\n") == ["egress.bad-request"]
+    assert b"Max-Forwards: 0" in rebuild_request(head_of(GET + H + b"Max-Forwards: 0\r\n\r\n"), head.target)
+
+
 def test_expect_and_via_are_passed_on() -> None:
     head = head_of(
         GET.replace(b"GET", b"PUT") + H + b"Expect: 100-continue\r\nVia: 1.0 a\r\nContent-Length: 3\r\n\r\nabc"

@@ -59,7 +59,8 @@ def reply(
     as_json = accept is not None and b"application/json" in accept.lower()
     content = _json(code, host, port, rule, detail) if as_json else _text(code, host, port, rule, detail)
     lines = [
-        f"HTTP/1.1 {number} {_phrase(number)}\r\n".encode("ascii"),
+        # Of a refused CONNECT most clients show only this line: the code has to be in it.
+        f"HTTP/1.1 {number} {_phrase(number)} by kap: {code}\r\n".encode("ascii"),
         b"Content-Type: application/json\r\n" if as_json else b"Content-Type: text/plain; charset=utf-8\r\n",
         b"Content-Length: %d\r\n" % len(content),
         b"X-Kap-Reason: %b\r\n" % code.encode("ascii"),

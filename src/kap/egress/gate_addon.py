@@ -57,6 +57,7 @@ class GateAddon:
 
     name = "kap_gate"
     hooks = (
+        "running",
         "next_layer",
         "kap_ask",
         "requestheaders",
@@ -93,6 +94,10 @@ class GateAddon:
         self._number = 0
         self._turned_away = 0
         self._told = 0.0
+
+    def running(self) -> None:
+        """Hook: mitmproxy's one clock over open connections goes by our limit."""
+        ctx.options.update(tcp_timeout=max(1, int(self.limits.idle_seconds)))
 
     # -- listening
 

@@ -346,6 +346,16 @@ async def test_an_answer_cut_short_has_no_clean_end() -> None:
         assert not (await client.rest()).endswith(b"0\r\n\r\n")
 
 
+async def test_an_idle_tunnel_is_closed() -> None:
+    origin = Origin()
+    async with gate_rig(limits=Limits(idle_seconds=1.0)) as rig:
+        port = await site(rig, origin.pong)
+        client = await open_tunnel(await rig.listen(), f"allowed.test:{port}")
+        await client.send(client_hello("allowed.test"))
+        assert await client.rest() == PONG
+        await rig.settled()
+
+
 async def test_a_new_policy_cuts_what_it_forbids() -> None:
     origin = Origin()
     async with gate_rig() as rig:

@@ -51,7 +51,7 @@ class Exchange(msgspec.Struct):
         self.by_proxy = by_proxy
         self.responses = responses
         responses.expect(head.method, head.upgrade)
-        if self.known:
+        if self.known and not by_proxy:
             return self.known
         return rebuild_request(head, head.target, absolute=by_proxy, proxy_auth=authorization)
 
@@ -107,5 +107,5 @@ class Exchange(msgspec.Struct):
         self.server_keeps = head.keep_alive
         early = not self.requested and self.head.has_body
         self.close_after = early or not self.head.keep_alive or must_close(head, minor)
-        self.chunked_down = head.fields.chunked and minor == 1
+        self.chunked_down = head.fields.chunked and head.has_body and minor == 1
         parts.append(rebuild_response(head, to_minor=minor, close=self.close_after))

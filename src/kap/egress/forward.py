@@ -34,7 +34,7 @@ _REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE"})
 class Forward(Answering):
     """See the module. Without `origin_port`: the proxy port. With it: requests as to an origin on that port."""
 
-    __slots__ = ("_first", "_head_started", "_kind", "_pinned", "_remembers")
+    __slots__ = ("_by_proxy", "_first", "_head_started", "_kind", "_pinned", "_remembers", "_route")
 
     def __init__(self, plane: PlaneState, origin_port: int | None = None) -> None:
         super().__init__(plane, RequestParser(plane.wire_limits, origin_port=origin_port))
@@ -42,7 +42,9 @@ class Forward(Answering):
         self._pinned: Target | None = None
         self._head_started = False
         self._first = b""
-        self._remembers = origin_port is None and plane.upstream is None
+        self._remembers = origin_port is None
+        self._route = plane.upstream  # as it was when the server was dialled; a reload may change it
+        self._by_proxy = False
 
     # -- ways in
 
@@ -185,6 +187,7 @@ class Forward(Answering):
             and grant is not None
             and (grant.target is target or grant.target == target)
             and self._policy is policy
+            and self._route is self.plane.upstream
             and not server.ended
             and not server.transport.is_closing()
         )
@@ -195,8 +198,10 @@ class Forward(Answering):
         self._policy = policy
         self._state = CONNECTING
         self.deadline = time.monotonic() + self.plane.limits.connect_seconds
-        tunnel = self._pinned is not None
-        self._dial = reach(self.plane, policy, target, self.subject, partial(ServerSide, self), self, tunnel=tunnel)
+        pinned = self._pinned is not None
+        upstream = self._route = self.plane.upstream
+        self._by_proxy = upstream is not None and not pinned and upstream.carries(target.host)
+        self._dial = reach(self.plane, policy, target, self.subject, partial(ServerSide, self), self, tunnel=pinned)
 
     def _ask_again(self) -> None:
         grant, policy = self.grant, self._policy
@@ -250,10 +255,9 @@ class Forward(Answering):
         """The request's head; its body follows as it comes."""
         grant, exchange, server = self.grant, self._exchange, self.server
         assert grant is not None and exchange is not None and server is not None
-        upstream = self.plane.upstream
-        by_proxy = upstream is not None and self._pinned is None and upstream.carries(grant.target.host)
-        authorization = upstream.authorization if by_proxy and upstream is not None else None
-        data = exchange.start(self._responses, by_proxy, authorization)
+        route = self._route
+        authorization = route.authorization if self._by_proxy and route is not None else None
+        data = exchange.start(self._responses, self._by_proxy, authorization)
         self._state = EXCHANGE
         self._seen = -1
         self.deadline = time.monotonic() + self.plane.limits.response_seconds

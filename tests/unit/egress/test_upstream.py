@@ -135,6 +135,36 @@ async def test_direct_hosts_and_listed_hosts_are_told_apart() -> None:
         client.close()
 
 
+async def test_a_proxy_that_is_configured_later_never_shows_its_credentials_to_an_origin() -> None:
+    seen: list[bytes] = []
+
+    async def direct(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\ndirect")
+
+    corporate = Corporate()
+    async with plane_rig() as rig:
+        port = await rig.origin(direct)
+        rig.plane.apply(policy_of(f"allowed.test:{port}/http"))
+        client = await connect(await rig.listen())
+        request = f"GET http://allowed.test:{port}/ HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        for _ in range(3):
+            await client.send(request)
+            assert (await client.response())[2] == b"direct"
+        rig.plane.configure(Limits(), upstream(await rig.origin(corporate)))
+        for _ in range(2):
+            await client.send(request)
+            assert (await client.response())[2] == b"by proxy!"
+        rig.plane.configure(Limits(), None)
+        await client.send(request)
+        assert (await client.response())[2] == b"direct"
+        assert len(seen) == 4
+        assert all(head.startswith(b"GET / ") and b"uthorization" not in head for head in seen)
+        assert all(head.startswith(b"GET http://") for head in corporate.heads)
+        client.close()
+
+
 async def test_a_literal_address_is_still_vetted() -> None:
     corporate = Corporate()
     async with plane_rig(allow=("10.0.0.0/8",), private=()) as rig:

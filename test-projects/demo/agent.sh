@@ -25,10 +25,13 @@ step() {
 step allowed 'Install a package from the Python package index (preset "python")' \
   "$python -m venv /tmp/venv && /tmp/venv/bin/pip install --disable-pip-version-check --no-cache-dir six"
 
+step allowed 'The same index, by a tool that ignores proxy variables' \
+  "env -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY /tmp/venv/bin/pip download --disable-pip-version-check --no-cache-dir -d /tmp six"
+
 step refused 'Fetch a page that nobody listed' \
   "$python fetch.py https://example.com/"
 
-step refused 'The same without proxy variables' \
+step refused 'The same page without proxy variables' \
   "env -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY $python fetch.py https://example.com/"
 
 step refused 'Ask the name server to carry a secret out in a name' \

@@ -2,7 +2,7 @@
 # The gate of a kap capsule: proves from inside the container that there is no way out but the sidecar.
 #
 # Usage: gate.sh [--wait SECONDS] [--lines]
-#   --wait   how long the sidecar may take to answer (default 30)
+#   --wait   how long the sidecar may take to answer (default 10)
 #   --lines  one line a check on standard output, "STATE<tab>CODE<tab>TEXT" (ok, failed, unknown); nothing else
 # Ends with 0 when every check is ok, 1 when one failed, 69 when one could not be made: what is not proven does not pass.
 #
@@ -13,11 +13,14 @@ set -u
 LC_ALL=C
 export LC_ALL
 
-wait_seconds=30
+wait_seconds=10
+# What the Feature's options were at build.
+# shellcheck source=/dev/null
+[ ! -r /usr/local/share/kap/options ] || . /usr/local/share/kap/options
 lines=
 while [ $# -gt 0 ]; do
   case $1 in
-    --wait) wait_seconds=${2:-30}; shift 2 ;;
+    --wait) wait_seconds=${2:-10}; shift 2 ;;
     --lines) lines=1; shift ;;
     *) echo "kap: gate: unknown argument: $1" >&2; exit 2 ;;
   esac
@@ -94,7 +97,7 @@ ask_bash() {
 }
 ask_nc() {
   # Half-closing would end some servers before they answer: the question is followed by silence.
-  answer=$( { cat; sleep "$3"; } | timeout "$3" nc "$1" "$2" 2>/dev/null | head -c 4096; echo x)
+  answer=$( { cat; sleep 1; } | timeout "$3" nc "$1" "$2" 2>/dev/null | head -c 4096; echo x)
   answer=${answer%x}
   if [ -n "$answer" ]; then printf '+%s' "$answer"; else printf -- '-'; fi
 }
@@ -118,7 +121,7 @@ check_sidecar() {
     report unknown gate.unknown "nothing here can open a connection: install one of perl, python3, bash, nc"
     return
   fi
-  waited=0
+  deadline=$(($(date +%s) + wait_seconds))
   while :; do
     answer=$(printf 'GET http://%s/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "$probe" "$probe" | ask "$sidecar_host" "$sidecar_port" 3)
     case $answer in
@@ -127,9 +130,8 @@ check_sidecar() {
       +*) problem="gate.not-sidecar${tab}what answers at $sidecar is not kap's sidecar" ;;
       *) problem="gate.no-sidecar${tab}no sidecar answers at $sidecar" ;;
     esac
-    [ "$waited" -lt "$wait_seconds" ] || break
+    [ "$(date +%s)" -lt "$deadline" ] || break
     sleep 1
-    waited=$((waited + 1))
   done
   report failed "${problem%%"$tab"*}" "${problem#*"$tab"}"
   helper_unproven=1
@@ -139,6 +141,7 @@ check_sidecar() {
 dotted() { # little-endian hex of /proc/net/route
   printf '%d.%d.%d.%d' "0x${1#??????}" "0x$(echo "$1" | cut -c5-6)" "0x$(echo "$1" | cut -c3-4)" "0x$(echo "$1" | cut -c1-2)"
 }
+add_gateway() { case " $gateways " in *" $1 "*) ;; *) gateways="$gateways $1" ;; esac; }
 read_routes() {
   devices=
   gateways=
@@ -147,11 +150,11 @@ read_routes() {
     [ $((0x$flags & 1)) -eq 1 ] || continue
     case " $devices " in *" $device "*) ;; *) devices="$devices $device" ;; esac
     if [ "$gateway" != 00000000 ]; then
-      gateways="$gateways $(dotted "$gateway")"
+      add_gateway "$(dotted "$gateway")"
     elif [ "$destination" != 00000000 ] && [ "$mask" != FFFFFFFF ]; then
       # The engine gives the first address of a network to its host.
       first=$(dotted "$destination")
-      gateways="$gateways ${first%.*}.$((${first##*.} + 1))"
+      add_gateway "${first%.*}.$((${first##*.} + 1))"
     fi
   done < /proc/net/route
 }
@@ -180,8 +183,8 @@ check_ipv6() {
   out6=
   if [ -r /proc/net/if_inet6 ]; then
     while read -r address _ _ _ _ device; do
-      # fe80::/10 is every interface's own, ::1 is loopback; anything else on a network leads somewhere.
-      case $device:$address in lo:* | *:fe[89ab]*) ;; *) out6="$out6 $device" ;; esac
+      # A link-local address counts: the host's end of the network may have one too.
+      case $device:$address in lo:*) ;; *) out6="$out6 $device" ;; esac
     done < /proc/net/if_inet6
   fi
   if [ -n "$out6" ]; then
@@ -226,15 +229,16 @@ report_leaks() {
 }
 
 # --- Names ----------------------------------------------------------------------------------------------------------------
+briefly() { if have timeout; then timeout 4 "$@"; else "$@"; fi; }
 resolve() { # NAME -> an address on standard output; status 2: nothing here resolves names
   if have getent; then
-    getent hosts "$1" | { read -r address _ && echo "$address"; }
+    briefly getent hosts "$1" | { read -r address _ && echo "$address"; }
   elif have nslookup; then
-    nslookup "$1" 2>/dev/null | awk '/^Name:/ { found = 1 } found && /^Address/ { print $NF; exit }'
+    briefly nslookup "$1" 2>/dev/null | awk '/^Name:/ { found = 1 } found && /^Address/ { print $NF; exit }'
   elif [ "$helper" = python3 ] || [ "$helper" = perl ]; then
     case $helper in
-      python3) python3 -I -c 'import socket, sys; print(socket.gethostbyname(sys.argv[1]))' "$1" 2>/dev/null ;;
-      perl) perl -e 'use Socket; my $a = inet_aton($ARGV[0]); print inet_ntoa($a) if defined $a' "$1" ;;
+      python3) briefly python3 -I -c 'import socket, sys; print(socket.gethostbyname(sys.argv[1]))' "$1" 2>/dev/null ;;
+      perl) briefly perl -e 'use Socket; my $a = inet_aton($ARGV[0]); print inet_ntoa($a) if defined $a' "$1" ;;
     esac
   else
     return 2

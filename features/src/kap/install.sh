@@ -14,6 +14,10 @@ for file in gate.sh entrypoint.sh hook.sh; do
   cp "$here/$file" "$share/$file"
   chmod 0755 "$share/$file"
 done
+case ${WAITSECONDS:-10} in
+  *[!0-9]* | '') err "the option waitSeconds is not a number: $WAITSECONDS" "write seconds, like \"10\"" ;;
+esac
+echo "wait_seconds=${WAITSECONDS:-10}" > "$share/options"
 chown -R 0:0 "$share"
 
 # The gate needs one program that opens a connection. Say so now, at build, where it can be mended, and not at the first start.

@@ -89,11 +89,6 @@ class Engine:
         """The engine's version, as it says it."""
         return str(self._ask(lambda: self._client.version()).get("Version", ""))
 
-    def containers(self, **labels: str) -> tuple[Container, ...]:
-        """The containers, running or not, that carry all `labels` (underscores stand for dots, an empty value for any)."""
-        wanted = [f"{k.replace('_', '.')}={v}" if v else k.replace("_", ".") for k, v in labels.items()]
-        return self.labelled(wanted)
-
     def labelled(self, wanted: Sequence[str]) -> tuple[Container, ...]:
         """The containers, running or not, that carry all labels (``name`` or ``name=value``), oldest first."""
         listed = self._ask(lambda: self._client.api.containers(all=True, filters={"label": list(wanted)}))
@@ -119,15 +114,6 @@ class Engine:
             except Exception as error:
                 raise self._broken(error) from error
         return tuple(found)
-
-    def image_labels(self, image_id: str) -> Mapping[str, str]:
-        """The labels of an image; empty where it is not there."""
-        try:
-            return _texts(self._client.api.inspect_image(image_id).get("Config", {}).get("Labels"))
-        except self._sdk.errors.NotFound:
-            return {}
-        except Exception as error:
-            raise self._broken(error) from error
 
     def execute(
         self, container_id: str, argv: Sequence[str], *, user: str = "", seconds: float = 60

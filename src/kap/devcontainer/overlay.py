@@ -167,7 +167,9 @@ def _sidecar(plan: Plan) -> dict[str, Any]:
 
 def _internal(plan: Plan) -> dict[str, Any]:
     """The capsule's network: no route out, and no address of the host's on it either."""
-    pool = {"subnet": str(plan.network), "ip_range": str(subnets.service_range(plan.network))}
+    # The first address is the host's, which it does not get: named, so that the gate knows where to look for it.
+    first = str(plan.network.network_address + 1)
+    pool = {"subnet": str(plan.network), "gateway": first, "ip_range": str(subnets.service_range(plan.network))}
     return {
         "driver": "bridge",
         "internal": True,

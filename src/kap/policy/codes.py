@@ -76,6 +76,9 @@ _ALL = (
     Code("sidecar.reload-failed", "a changed policy is not valid; the last good one stays in force"),
     Code("sidecar.policy-vanished", "the policy file is gone; the last good policy stays in force"),
     Code("sidecar.listener-failed", "a listener of the sidecar died and is started again"),
+    # What a capsule of `kap run` says about itself
+    Code("capsule.started", "a capsule started"),
+    Code("capsule.ended", "a capsule ended"),
     Code("audit.dropped", "events could not be written to the audit log"),
     # What the gate in a dev container and `kap status` find
     Code("gate.engine", "the container engine is too old to close a capsule"),

@@ -19,6 +19,11 @@ import threading
 
 WEB = "93.184.215.14"  # what every name below points to
 ZONES = ("example.com", "example.net", "example.org")
+REBINDING = {
+    "metadata.example.net": "169.254.169.254",
+    "loopback.example.net": "127.0.0.1",
+    "private.example.net": "10.213.0.1",
+}
 RESOLVERS = ("1.1.1.1", "8.8.8.8", "9.9.9.9", WEB)
 ECHO_PORTS = (443, 9999)
 _lock = threading.Lock()
@@ -78,7 +83,11 @@ def answer(query: bytes) -> tuple[str, bytes]:
     question = query[12 : at + 5]
     qtype = struct.unpack(">H", query[at + 1 : at + 3])[0]
     known = any(name == zone or name.endswith("." + zone) for zone in ZONES)
-    record = struct.pack(">HHHIH", 0xC00C, 1, 1, 30, 4) + socket.inet_aton(WEB) if known and qtype == 1 else b""
+    record = (
+        struct.pack(">HHHIH", 0xC00C, 1, 1, 30, 4) + socket.inet_aton(REBINDING.get(name, WEB))
+        if known and qtype == 1
+        else b""
+    )
     head = query[:2] + struct.pack(">HHHHH", 0x8180 if known else 0x8183, 1, bool(record), 0, 0)
     return name, head + question + record
 

@@ -37,14 +37,25 @@ def devcontainer_cli() -> str:
 class DevContainer:
     """One copy of a test project. `close` removes its containers, networks and volumes."""
 
-    def __init__(self, lab: Lab, cli: str, name: str, directory: Path, image: str) -> None:
+    def __init__(self, lab: Lab, cli: str, name: str, directory: Path, image: str, *, called: str = "") -> None:
         self.lab = lab
         self.cli = cli
-        self.directory = directory / name
+        self.directory = directory / (called or name)
         shutil.copytree(
             REPO / "test-projects" / name, self.directory, symlinks=False, ignore=shutil.ignore_patterns("node_modules")
         )
-        self.env = {**lab.env, "APP_IMAGE": image, "PATH": f"{REPO / '.venv' / 'bin'}:{lab.env['PATH']}"}
+        self.home = directory / "home"
+        # One for each: the CLI names its temporary files by the millisecond.
+        temporary = self.directory.with_name(f"{self.directory.name}.tmp")
+        for place in (self.home, temporary):
+            place.mkdir(exist_ok=True)
+        self.env = {
+            **lab.env,
+            "HOME": str(self.home),
+            "TMPDIR": str(temporary),
+            "APP_IMAGE": image,
+            "PATH": f"{REPO / '.venv' / 'bin'}:{lab.env['PATH']}",
+        }
 
     @property
     def config(self) -> Path:
@@ -53,6 +64,11 @@ class DevContainer:
     @property
     def overlay(self) -> Path:
         return self.directory / ".devcontainer" / "kap.overlay.yml"
+
+    @property
+    def state(self) -> Path:
+        """The capsule's directory on the host."""
+        return (self.home / ".kap" / "capsules" / self.directory.name).resolve()
 
     def edit(self, path: Path, *changes: tuple[str, str]) -> None:
         """Replace texts in a file; each has to be there."""
@@ -74,7 +90,19 @@ class DevContainer:
         return self._cli("exec", "--workspace-folder", str(self.directory), *argv)
 
     def _cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run(self.cli, *arguments, check=False, env=self.env, cwd=self.directory, timeout=180)
+        # On the engine's host, as on a person's machine: there initializeCommand runs, and a registry on localhost is reached.
+        return run(
+            "ip",
+            "netns",
+            "exec",
+            self.lab.name,
+            self.cli,
+            *arguments,
+            check=False,
+            env=self.env,
+            cwd=self.directory,
+            timeout=180,
+        )
 
     def containers(self, service: str = "") -> list[str]:
         """Ids of this project's containers, stopped ones too."""
@@ -92,6 +120,15 @@ class DevContainer:
 
     def inspect(self, container: str) -> dict[str, object]:
         return json.loads(self.lab.docker("inspect", container).stdout)[0]  # type: ignore[no-any-return]
+
+    def stopped(self, container: str) -> tuple[bool, int]:
+        """Waits until a container has stopped: whether it has, and its exit code."""
+
+        def state() -> dict[str, object]:
+            return self.inspect(container)["State"]  # type: ignore[return-value]
+
+        self.lab.wait_for(lambda: state()["Running"] is False, "the container to stop")
+        return True, int(str(state()["ExitCode"]))
 
     def sh(self, script: str, *, service: str = "app", user: str = "") -> subprocess.CompletedProcess[str]:
         """A shell command in a service's container, by docker exec: no environment but the container's own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -285,3 +286,22 @@ def test_nothing_is_left_behind(project: Project) -> None:
     mark = f"7{os.getpid()}.5"
     project.run("sh", "-c", f"setsid sleep {mark} & sleep 0.01; exit 0")
     assert processes_with(mark) == []
+
+
+def test_start_and_end_are_in_the_log(one: Project) -> None:
+    one.run("sh", "-c", "exit 3")
+    notices = [(e["code"], e.get("detail", "")) for e in one.events() if e["kind"] == "notice"]
+    assert notices == [("capsule.started", ""), ("capsule.ended", "exit status 3, 0 refused")]
+
+
+def test_the_way_to_the_reasons_works_from_elsewhere(one: Project) -> None:
+    done = one.run("bash", "-c", connect("denied.example.com:443"), options=("-C", str(one.root)), cwd=one.base)
+    assert f"see: kap why-denied -C {one.root}" in done.stderr
+
+
+def test_closed_standard_descriptors(one: Project) -> None:
+    quoted = " ".join("'" + word + "'" for word in one.argv("run", "--", "sh", "-c", "ls /proc/self/fd > fds"))
+    subprocess.run(
+        ["/bin/sh", "-c", f"{quoted} <&- >&- 2>&-"], env=one.environment(), cwd=one.root, timeout=60, check=True
+    )
+    assert (one.root / "fds").read_text().split() == ["0", "1", "2", "3"]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from kap.backend.diagnosis import no_bubblewrap, why_it_failed
+from kap.backend.diagnosis import no_bubblewrap, old_bubblewrap, why_it_failed
 from kap.errors import BackendError
 from kap.sandbox import seccomp
 from kap.sandbox.bubblewrap import Descriptors, arguments
@@ -68,11 +68,11 @@ def find_engine(path: str, writable: str) -> Engine:
     words = frozenset((done.stdout + done.stderr).split())
     missing = sorted(REQUIRED - words)
     if missing:
-        raise BackendError(
-            f"{program} is too old: it lacks {', '.join(missing)}",
-            "install bubblewrap 0.6 or newer (Debian 12 and Ubuntu 22.04 have it)",
-        )
-    return Engine(program, OPTIONAL & words)
+        raise old_bubblewrap(program, missing)
+    options = OPTIONAL & words
+    if os.statvfs("/proc/sys").f_flag & os.ST_RDONLY:  # in a container: bwrap could not write what the option needs
+        options -= {"--disable-userns"}
+    return Engine(program, options)
 
 
 class Box:

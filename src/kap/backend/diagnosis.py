@@ -45,49 +45,48 @@ def read_kernel() -> Kernel:
 
 def no_bubblewrap() -> BackendError:
     """The error for a machine without bwrap on its PATH."""
-    return BackendError("kap run needs bubblewrap, and no program bwrap is on the PATH", _INSTALL)
+    return _error("capsule.no-bubblewrap", "kap run needs bubblewrap, and no program bwrap is on the PATH", _INSTALL)
+
+
+def old_bubblewrap(program: str, missing: list[str]) -> BackendError:
+    """The error for a bwrap without the arguments `missing`."""
+    hint = "install bubblewrap 0.6 or newer (Debian 12 and Ubuntu 22.04 have it)"
+    return _error("capsule.no-bubblewrap", f"{program} is too old: it lacks {', '.join(missing)}", hint)
 
 
 def why_it_failed(kernel: Kernel | None = None) -> BackendError:
     """The error for a bwrap that gave up before the command started (it has told its own reason on stderr)."""
-    kernel = read_kernel() if kernel is None else kernel
-    message, hint = _cause(kernel)
-    return BackendError(f"bubblewrap could not make the capsule: {message}", hint)
+    code, message, hint = _cause(read_kernel() if kernel is None else kernel)
+    return _error(code, f"bubblewrap could not make the capsule: {message}", hint)
 
 
-def _cause(kernel: Kernel) -> tuple[str, str]:
+def _error(code: str, message: str, hint: str) -> BackendError:
+    return BackendError(f"{message} [{code}]", hint)
+
+
+def _cause(kernel: Kernel) -> tuple[str, str, str]:
     if kernel.capsule:
-        return "kap runs in a capsule already, and there are none in there", "run kap outside of it"
+        return "capsule.nested", "kap runs in a capsule already, and there are none in there", "run kap outside of it"
     if kernel.max_user_namespaces == "0":
-        return (
-            "user namespaces are switched off",
-            "as root: sysctl -w user.max_user_namespaces=15000 (to keep it: a file in /etc/sysctl.d)",
-        )
+        hint = "as root: sysctl -w user.max_user_namespaces=15000 (to keep it: a file in /etc/sysctl.d)"
+        return "capsule.no-namespaces", "user namespaces are switched off", hint
     if kernel.unprivileged_userns_clone == "0" and not kernel.root:
-        return (
-            "users may not make user namespaces on this machine",
-            "as root: sysctl -w kernel.unprivileged_userns_clone=1 (to keep it: a file in /etc/sysctl.d)",
-        )
+        hint = "as root: sysctl -w kernel.unprivileged_userns_clone=1 (to keep it: a file in /etc/sysctl.d)"
+        return "capsule.no-namespaces", "users may not make user namespaces on this machine", hint
     if kernel.apparmor_restrict == "1" and not kernel.root:
-        return (
-            "AppArmor keeps users from making user namespaces (Ubuntu 23.10 and newer)",
-            f"as root, allow it for bwrap alone: {APPARMOR_COMMAND}",
-        )
+        hint = f"as root, allow it for bwrap alone: {APPARMOR_COMMAND}"
+        return "capsule.apparmor", "AppArmor keeps users from making user namespaces (Ubuntu 23.10 and newer)", hint
     if not kernel.seccomp:
-        return (
-            "the kernel has no seccomp filters",
-            "use a kernel built with CONFIG_SECCOMP_FILTER (every distribution's has it)",
-        )
+        hint = "use a kernel built with CONFIG_SECCOMP_FILTER (every distribution's has it)"
+        return "capsule.no-seccomp", "the kernel has no seccomp filters", hint
     if kernel.container:
-        return (
-            "kap runs in a container, and the container forbids namespaces",
-            "run kap on the host; or start the container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined "
-            "--security-opt systempaths=unconfined",
+        hint = (
+            "run kap on the host; or start the container with --security-opt seccomp=unconfined "
+            "--security-opt apparmor=unconfined --security-opt systempaths=unconfined"
         )
-    return (
-        "the reason is on the line above, by bwrap",
-        "if it says 'Operation not permitted', a security module forbids namespaces here",
-    )
+        return "capsule.in-container", "kap runs in a container, and the container forbids namespaces", hint
+    hint = "if it says 'Operation not permitted', a security module forbids namespaces here"
+    return "capsule.no-namespaces", "the reason is on the line above, by bwrap", hint
 
 
 def _setting(name: str) -> str:

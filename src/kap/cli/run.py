@@ -82,7 +82,8 @@ def command(
     )
     result = capsule.run(job, lambda text: None if quiet else click.echo(f"kap: {text}", err=True))
     if result.refused and not quiet:
-        where = f" --events {events}" if events else ""
+        inside = Path.cwd().resolve().is_relative_to(workspace)
+        where = f" --events {events}" if events else "" if inside else f" -C {workspace}"
         requests = "1 request" if result.refused == 1 else f"{result.refused} requests"
         click.echo(f"kap: {requests} refused; see: kap why-denied{where}", err=True)
     return result.status
@@ -90,6 +91,10 @@ def command(
 
 def _find(project: Path | None) -> tuple[Path, Path]:
     """The workspace (a real path) and the kap.toml that governs it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UsageError("the working directory does not exist any more", "change into one that does") from None
     if project is None:
         file = find_project(Path())
     else:

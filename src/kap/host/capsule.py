@@ -24,7 +24,7 @@ from kap.backend.sockets import PlaneSocket, open_sockets
 from kap.dns.server import NameServer
 from kap.egress.plane import Kind, Plane
 from kap.egress.resolve import SystemResolver
-from kap.errors import BackendError
+from kap.errors import BackendError, UsageError
 from kap.host.attribution import Attribution
 from kap.host.command import locate, visible_path
 from kap.host.machine import look
@@ -35,7 +35,7 @@ from kap.host.upstream import upstream_proxy
 from kap.policy.compiler import Policy
 from kap.policy.live import Live
 from kap.sandbox import environment
-from kap.sandbox.filesystem import beneath, mounts
+from kap.sandbox.filesystem import Found, beneath, mounts
 from kap.sandbox.plan import Plan
 
 HOSTNAME = "kap"
@@ -102,7 +102,7 @@ def _plan(job: Job, say: Callable[[str], None], *, interactive: bool) -> tuple[P
     for name in found.not_there:
         say(f"[run] hide: {name} is not there, so nothing is hidden")
     path = visible_path(found, os.environ.get("PATH", ""))
-    here = os.path.realpath(".")
+    here = _here()
     directory = here if beneath(here, job.workspace) else job.workspace
     program = locate(job.command[0], found, path, directory)
     trust = carry(os.environ, found)
@@ -122,7 +122,21 @@ def _plan(job: Job, say: Callable[[str], None], *, interactive: bool) -> tuple[P
         terminal=interactive,
         limits=(("RLIMIT_CORE", 0, 0), ("RLIMIT_NPROC", PROCESSES, PROCESSES)),
     )
-    return plan, locate("setsid", found, (), directory) if interactive else ""
+    return plan, _setsid(found) if interactive else ""
+
+
+def _here() -> str:
+    try:
+        return os.path.realpath(Path.cwd())
+    except FileNotFoundError:  # somebody removed it
+        return "/"
+
+
+def _setsid(found: Found) -> str:
+    try:
+        return locate("setsid", found, (), "/")
+    except UsageError:
+        raise BackendError("a command on a terminal needs the program setsid", "install util-linux") from None
 
 
 def _on_loop(work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
@@ -148,14 +162,20 @@ async def _run(job: Job, plan: Plan, engine: bubblewrap.Engine, streams: Streams
             if signals.first is not None:
                 return Result(128 + signals.first, 0)
             signals.forward_to(box.init)
+            counting.record(_notice(job, "capsule.started"))
             box.release()
             streams.started()
             status = await _ended(box)
+            counting.record(_notice(job, "capsule.ended", f"exit status {status}, {counting.refused} refused"))
             return Result(status, counting.refused)
     finally:
         if box is not None:
             box.kill()
         signals.remove()
+
+
+def _notice(job: Job, code: str, detail: str = "") -> Event:
+    return Event("notice", "capsule", code, policy=job.policy.digest[:12], detail=detail)
 
 
 def _sockets(box: bubblewrap.Box) -> list[PlaneSocket]:

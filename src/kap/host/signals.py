@@ -75,13 +75,14 @@ def command_pid(init: int, proc: Path = Path("/proc")) -> int | None:
     """The command, seen from the host: process 2 of the capsule, a child of `init`. None before it starts and after it ended."""
     try:
         children = (proc / str(init) / "task" / str(init) / "children").read_text().split()
-    except OSError:
-        return None
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN: look at all that may be
+        children = [entry.name for entry in proc.iterdir() if entry.name.isdigit()]
     for child in children:
         with contextlib.suppress(OSError):
-            for line in (proc / child / "status").read_text(errors="replace").splitlines():
-                if line.startswith("NSpid:") and line.split()[-1] == "2":
-                    return int(child)
+            status = (proc / child / "status").read_text(errors="replace")
+            fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+            if fields.get("PPid", "").strip() == str(init) and fields.get("NSpid", "").split()[-1:] == ["2"]:
+                return int(child)
     return None
 
 

@@ -22,7 +22,8 @@ class Streams:
     """Opened streams. `stdio` goes to the command; `interactive`: it has a terminal as its controlling terminal."""
 
     def __init__(self) -> None:
-        tty = [_is_terminal(fd) for fd in range(3)]
+        _open_closed()
+        tty = [os.isatty(fd) for fd in range(3)]
         self.interactive = tty[0] and tty[1]
         self._terminal: Terminal | None = None
         self._feed: _Feed | None = None
@@ -115,8 +116,10 @@ class _Feed:
         os.close(writer)
 
 
-def _is_terminal(fd: int) -> bool:
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
+def _open_closed() -> None:
+    """A standard descriptor that is closed becomes /dev/null, lest the next thing opened is taken for it."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one

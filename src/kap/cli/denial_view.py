@@ -45,6 +45,12 @@ class Project:
         state = project_state(self.directory, create=False)
         return [state.events, state.directory / "sidecar" / "events.jsonl"]
 
+    def accepted(self) -> bool:
+        """Whether a dev container of this project runs by an accepted copy of its policy."""
+        from kap.host.state import project_state
+
+        return (project_state(self.directory, create=False).directory / "policy" / NAME).is_file()
+
     def policy(self) -> Policy | None:
         """The policy the files say now; None where there is none, or it has errors (which is said once)."""
         stamp = [_stamp(path) for path in (self.file, global_path()) if path]

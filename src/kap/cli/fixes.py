@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import secrets
 import stat
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -91,21 +91,37 @@ def preview(name: str, text: str, fix: Fix) -> tuple[str, ...]:
 
 
 def write(change: Change) -> Path:
-    """Put the change in place; gives the copy of the old text. Raises `KapError`, and leaves the file as it is then."""
-    path = change.path.resolve()  # a link stays a link
+    """Put the change in place; gives the copy of the old text. Raises `KapError`, and leaves the file as it is then.
+
+    What is inside a capsule can write this folder: no link is followed, and every step is taken in the folder that was opened.
+    """
+    path = change.path
+    if path.is_symlink():
+        raise KapError(f"{path} is a link, so it is not edited", f"edit {path.resolve()} by hand")
     try:
-        if path.read_bytes() != change.before.encode():
-            raise KapError(
-                f"{path} was changed by somebody else meanwhile; nothing was written", "run the command again"
-            )
-        mode = stat.S_IMODE(path.stat().st_mode)
-        backup = _backup(path, change.before, mode)
-        _replace(path, change.after, mode)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            mode = _same(folder, change)
+            backup = _backup(folder, change, mode)
+            _replace(folder, path.name, change.after, mode)
+        finally:
+            os.close(folder)
     except OSError as error:
-        raise KapError(
-            f"{path} cannot be written: {error.strerror}", "make the file and its folder writable for you"
-        ) from error
-    return backup
+        hint = "make the file and its folder writable for you"
+        raise KapError(f"{path} cannot be written: {error.strerror}", hint) from error
+    return path.with_name(backup)
+
+
+def _same(folder: int, change: Change) -> int:
+    """The mode of the file, which is still what it was. Raises `KapError` where it is not."""
+    descriptor = os.open(change.path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    with os.fdopen(descriptor, "rb") as file:
+        before = change.before.encode()
+        if file.read(len(before) + 1) != before:
+            raise KapError(
+                f"{change.path} was changed by somebody else meanwhile; nothing was written", "run the command again"
+            )
+        return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
 
 
 def _order(fix: Fix) -> tuple[int, tuple[int, ...]]:
@@ -122,28 +138,37 @@ def _valid(text: str, path: Path) -> str:
     return text
 
 
-def _backup(path: Path, text: str, mode: int) -> Path:
-    """Write the old text to ``kap.toml.bak``, or the next free name after it."""
+def _backup(folder: int, change: Change, mode: int) -> str:
+    """Write the old text to ``kap.toml.bak``, or the next free name after it; the name."""
     for number in range(_BACKUPS):
-        name = path.with_name(f"{path.name}.bak{number or ''}")
+        name = f"{change.path.name}.bak{number or ''}"
         with suppress(FileExistsError):
-            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(text.encode())
+            _create(folder, name, change.before, mode)
             return name
-    raise KapError(f"there are {_BACKUPS} copies of {path} already", f"remove some of {path.name}.bak*")
+    raise KapError(f"there are {_BACKUPS} copies of {change.path} already", f"remove some of {change.path.name}.bak*")
 
 
-def _replace(path: Path, text: str, mode: int) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+def _replace(folder: int, name: str, text: str, mode: int) -> None:
+    fresh = f".{name}.{secrets.token_hex(8)}"
+    _create(folder, fresh, text, mode)
+    try:
+        os.replace(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(fresh, dir_fd=folder)
+        raise
+
+
+def _create(folder: int, name: str, text: str, mode: int) -> None:
+    """A new file of this text and mode, on the disk. Raises `OSError`, and leaves no part of one."""
+    descriptor = os.open(
+        name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder
+    )
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(text.encode())
             file.flush()
+            os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
     except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
+        os.unlink(name, dir_fd=folder)
         raise

@@ -140,6 +140,8 @@ def _fix(found: Sequence[Finding], project: Project, *, ask: bool) -> int:
         return EXIT_FAILED
     backup = fixes.write(change)
     click.echo(f"{project.file} is changed; the old text is in {backup.name}.")
+    if project.accepted():
+        click.echo("The dev container of this project takes it once you accept it: kap overlay")
     return EXIT_OK
 
 

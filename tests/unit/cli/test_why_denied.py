@@ -323,13 +323,29 @@ def test_fix_keeps_every_earlier_copy(project: Path, log: AuditLog, run: Run) ->
     assert (project / "kap.toml.bak1").read_text() == KAP_TOML
 
 
-def test_fix_follows_a_link_and_keeps_it(project: Path, log: AuditLog, run: Run, tmp_path: Path) -> None:
-    real = tmp_path / "policy.toml"
-    (project / "kap.toml").rename(real)
-    (project / "kap.toml").symlink_to(real)
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_fix_follows_no_link_out_of_the_project(
+    project: Path, log: AuditLog, run: Run, tmp_path: Path, what: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (project / "kap.toml").rename(outside / "kap.toml")
+    if what == "file":
+        (project / "kap.toml").symlink_to(outside / "kap.toml")
+    else:
+        (project / ".devcontainer").symlink_to(outside)
     log.record(deny())
-    run("--fix", "--yes")
-    assert (project / "kap.toml").is_symlink() and '"b.example.com"' in real.read_text()
+    with pytest.raises(KapError, match=r"is a link|cannot be written"):
+        run("--fix", "--yes")
+    assert [one.name for one in outside.iterdir()] == ["kap.toml"]
+    assert (outside / "kap.toml").read_text() == KAP_TOML
+
+
+def test_fix_says_what_a_dev_container_needs_besides(project: Path, log: AuditLog, run: Run) -> None:
+    log.record(deny())
+    (log.path.parent / "policy").mkdir()
+    (log.path.parent / "policy" / "kap.toml").write_text(KAP_TOML)
+    assert "kap overlay" in run("--fix", "--yes")[1]
 
 
 @pytest.mark.parametrize("arguments", [("--tail", "--fix"), ("--json", "--fix"), ("--yes",)])

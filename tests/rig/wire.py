@@ -88,7 +88,10 @@ class Stage:
         real = loop.create_connection
         ports = {}
         for address, origin in ((ALLOWED, self.allowed), (DENIED, self.denied), (GIT, self.git)):
-            http, pong = await self.rig.origin(origin.http), await self.rig.origin(origin.pong)
+            http = await self.rig.origin(
+                lambda reader, writer, origin=origin: origin.http(reader, writer)
+            )  # may be replaced
+            pong = await self.rig.origin(origin.pong)
             ports |= {(address, port): http if port == 80 else pong for port in PORTS}
 
         async def create_connection(factory: Any, host: Any = None, port: Any = None, **rest: Any) -> Any:

@@ -29,7 +29,7 @@ request stays unparsed until then. The other direction is the same shape:
             # event.interim: 1xx, another head follows (send 1xx only where request.minor == 1)
             # event.switched: websocket accepted; relay responses.rest() and requests.rest(), then raw bytes
             # final answer to a websocket request that is not switched: requests.resume()
-            chunked = event.fields.chunked and request.minor == 1
+            chunked = event.fields.chunked and event.has_body and request.minor == 1
         elif type(event) is End: ...              # event.trailers; requests.keep_alive, responses' head.keep_alive, must_close()
         else: client.write(chunk(event) if chunked else event)
 

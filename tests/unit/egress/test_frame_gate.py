@@ -473,3 +473,31 @@ async def test_other_modes_of_mitmproxy_lead_nowhere() -> None:
         await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert await client.rest() == b""
     assert not any(origin.seen)
+
+
+async def test_nothing_is_left_behind_by_many_connections() -> None:
+    origin = Origin()
+    async with gate_rig() as rig:
+        port = await site(rig, origin.http)
+        listening = await rig.listen()
+        await ask(listening, get(port))
+        await rig.settled()
+        before = len(asyncio.all_tasks())
+        for number in range(60):
+            client = await connect(listening)
+            if number % 3 == 0:
+                await client.send(get(port))
+                await client.response()
+                client.close()
+            elif number % 3 == 1:
+                await client.send(get(port))
+                client.reset()
+            else:
+                await client.send(b"CONNECT allowed.test:%d HTTP/1.1\r\n\r\n" % port)
+                await client.head()
+                client.reset()
+        await rig.settled()
+        async with asyncio.timeout(SOON):
+            while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert rig.plane._grants == {} and rig.plane._dialling == {} and not rig.plane._clients

@@ -241,6 +241,14 @@ def test_no_secret_file_of_the_host_is_seen(project: Project) -> None:
     assert done.stdout.replace("user\n", "") == "" or "home" in str(project.base)
 
 
+def test_no_core_dump_handler_of_the_host_is_started(project: Project) -> None:
+    """A handler (core_pattern with a pipe) runs as root outside of the capsule, whatever RLIMIT_CORE is, but for 1."""
+    done = project.run("sh", "-c", "ulimit -c 0; ulimit -S -c 0; grep 'core file' /proc/self/limits")
+    assert done.stdout.split()[4:6] == ["1", "1"]
+    code = "import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); print(*resource.getrlimit(resource.RLIMIT_CORE))"
+    assert attack(project, code) == ["1", "1"]
+
+
 # --- files that act on the host
 
 
@@ -358,7 +366,9 @@ def test_kap_run_from_the_workspace_cannot_be_changed(one: Project) -> None:
     assert os.path.realpath(kap.__path__[0]) in mine
 
 
-@pytest.mark.parametrize("place", ["/", "/usr", "/etc", "/proc", "/tmp/..", "home", "above home", "state"])
+@pytest.mark.parametrize(
+    "place", ["/", "/usr", "/etc", "/proc", "/tmp/..", "/tmp", "/var", "/opt", "home", "above home", "state"]
+)
 def test_a_workspace_that_is_too_much_is_refused(one: Project, place: str) -> None:
     where = {"home": one.home, "above home": one.base, "state": one.state}.get(place, Path(place))
     policy = one.root / "kap.toml"

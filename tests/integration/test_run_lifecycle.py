@@ -63,6 +63,20 @@ def test_a_command_that_dies_of_a_signal(one: Project) -> None:
     assert running.returncode == 128 + signal.SIGTERM
 
 
+def test_nohup(one: Project) -> None:
+    go = one.root / "go"
+    os.mkfifo(go)
+    command = "echo ready; read line < go; echo still here"
+    running = one.start("sh", "-c", command, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
+    running.send_signal(signal.SIGHUP)
+    with go.open("w") as file:
+        file.write("\n")
+    out, _ = running.communicate(timeout=PATIENCE)
+    assert (out, running.returncode) == ("still here\n", 0)
+
+
 def test_stopping_kap_stops_the_command(one: Project) -> None:
     count = one.root / "count"
     running = one.start("sh", "-c", "while :; do echo x >> count; sleep 0.02; done")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
@@ -120,7 +121,7 @@ def _plan(job: Job, say: Callable[[str], None], *, interactive: bool) -> tuple[P
         ),
         hostname=HOSTNAME,
         terminal=interactive,
-        limits=(("RLIMIT_CORE", 0, 0), ("RLIMIT_NPROC", PROCESSES, PROCESSES)),
+        limits=(("RLIMIT_CORE", 1, 1), ("RLIMIT_NPROC", PROCESSES, PROCESSES)),
     )
     return plan, _setsid(found) if interactive else ""
 
@@ -155,6 +156,7 @@ async def _run(job: Job, plan: Plan, engine: bubblewrap.Engine, streams: Streams
     box = None
     try:
         box = bubblewrap.start(plan, engine, streams.stdio, setsid=setsid)
+        _raise_descriptor_limit()
         async with contextlib.AsyncExitStack() as stack:
             counting = await _serve(job, _sockets(box), box, stack)
             await asyncio.sleep(0)
@@ -172,6 +174,13 @@ async def _run(job: Job, plan: Plan, engine: bubblewrap.Engine, streams: Streams
         if box is not None:
             box.kill()
         signals.remove()
+
+
+def _raise_descriptor_limit() -> None:
+    """As many descriptors as the system gives: each tunnel holds some. The command has its own limit by now."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _notice(job: Job, code: str, detail: str = "") -> Event:

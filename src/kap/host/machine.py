@@ -16,7 +16,7 @@ from pathlib import Path
 from kap.errors import UsageError
 from kap.host.state import kap_home
 from kap.sandbox.etc import FROM_HOST, Person
-from kap.sandbox.filesystem import GOVERNS, HIDDEN_PROC, RESERVED, TREES, Found, beneath
+from kap.sandbox.filesystem import GOVERNS, HIDDEN_PROC, OPEN, RESERVED, SHARED, TREES, Found, beneath
 from kap.sandbox.plan import Link
 
 ETC_LINKS = ("/etc/localtime", "/etc/os-release")
@@ -88,8 +88,13 @@ def check_workspace(workspace: str, homes: Iterable[str]) -> None:
                 f"the project {workspace} is (or holds) the home directory; a capsule may write all of its project",
                 hint,
             )
+    if workspace in SHARED:
+        raise UsageError(
+            f"the project {workspace} belongs to the whole machine; a capsule may write all of its project", hint
+        )
+    is_open = any(beneath(workspace, place) and workspace != place for place in OPEN)
     for place in RESERVED:
-        if beneath(workspace, place) or beneath(place, workspace):
+        if (beneath(workspace, place) and not is_open) or beneath(place, workspace):
             raise UsageError(f"the project {workspace} lies in {place}, where a capsule has files of its own", hint)
     state = os.path.realpath(kap_home())
     if beneath(state, workspace) or beneath(workspace, state):

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from kap.host.streams import Streams
@@ -28,22 +29,28 @@ class Signals:
         self._streams = streams
         self._init: int | None = None
         self._loop = asyncio.get_running_loop()
+        self._caught: list[int] = []
 
     def install(self) -> None:
-        """Take over the signals of this process."""
+        """Take over the signals of this process, except those it was started to ignore (nohup): the command ignores them, too."""
         for number in (*TO_GROUP, *TO_COMMAND):
-            self._loop.add_signal_handler(number, self._hand_on, number)
-        self._loop.add_signal_handler(signal.SIGWINCH, self._streams.resize)
-        self._loop.add_signal_handler(signal.SIGTSTP, self._stop)
+            self._catch(number, self._hand_on, number)
+        self._catch(signal.SIGWINCH, self._streams.resize)
+        self._catch(signal.SIGTSTP, self._stop)
 
     def remove(self) -> None:
         """Give them back."""
-        for number in (*TO_GROUP, *TO_COMMAND, signal.SIGWINCH, signal.SIGTSTP):
+        for number in self._caught:
             self._loop.remove_signal_handler(number)
 
     def forward_to(self, init: int) -> None:
         """From now on signals go to the command below `init`, the capsule's first process."""
         self._init = init
+
+    def _catch(self, number: int, work: Callable[..., None], *arguments: int) -> None:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            self._loop.add_signal_handler(number, work, *arguments)
+            self._caught.append(number)
 
     def _hand_on(self, number: int, tries: int = RETRIES) -> None:
         if self._init is None:

@@ -46,6 +46,11 @@ def load_argument(index: int) -> Instruction:
     return Instruction(LOAD, ARGUMENTS + 8 * index)
 
 
+def load_high(index: int) -> Instruction:
+    """Load the high 32 bits of an argument, for the few that are pointers."""
+    return Instruction(LOAD, ARGUMENTS + 8 * index + 4)
+
+
 def give(verdict: int) -> Instruction:
     """End with `verdict`."""
     return Instruction(RETURN, verdict)

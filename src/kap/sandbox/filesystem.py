@@ -46,7 +46,13 @@ HIDDEN_PROC = (
 """Files below /proc that tell about the host, not the capsule."""
 
 RESERVED = (*TREES, "/etc", "/proc", "/sys", "/dev", "/boot", "/run")
-"""No workspace lies here: the capsule has its own."""
+"""No workspace lies here, where the capsule has files of its own or programs of the host lie; except below `OPEN`."""
+
+OPEN = ("/opt", "/usr/src", "/usr/local/src", "/run/media")
+"""Places below which people keep projects all the same."""
+
+SHARED = ("/tmp", "/var", "/var/tmp", "/var/lib", "/var/log", "/var/cache", "/var/spool", "/mnt", "/media")  # noqa: S108
+"""Directories of the whole machine; a workspace is never one of them."""
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the capsule's own
 TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - the capsule's own

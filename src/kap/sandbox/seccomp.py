@@ -24,6 +24,7 @@ from kap.sandbox.bpf import (
     give,
     load,
     load_argument,
+    load_high,
     refuse,
     when,
 )
@@ -98,8 +99,11 @@ AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 SOCK_STREAM, SOCK_DGRAM, SOCK_TYPE_MASK = 1, 2, 0xF
 PROTOCOLS = (0, 1, 6, 17, 58, 262)  # default, ICMP and ICMPv6 echo, TCP, UDP, MPTCP
 
+RLIMIT_CORE = 4
+
 CREATES = 0x400040  # O_CREAT | __O_TMPFILE
 SET_UID = 0o4000
+ALL_BITS = 0xFFFFFFFF
 
 
 def program(machine: str) -> bytes:
@@ -132,6 +136,18 @@ def _ioctl() -> list[Instruction]:
     for request in TERMINAL_INJECTION:
         steps += when(EQUAL, request, [refuse(EPERM)])
     return [*steps, give(ALLOW)]
+
+
+def _core_limit() -> list[Instruction]:
+    """prlimit64: what sets the core limit does as if it had. The limit stays at 1, the one value at which the kernel does not start the
+    host's core dump handler (core(5), core_pattern with a pipe), which would read what a capsule's process chose, as root."""
+    sets = [*when(ANY_BIT, ALL_BITS, [refuse(0)]), load_high(2), *when(ANY_BIT, ALL_BITS, [refuse(0)])]
+    return [load_argument(1), *when(EQUAL, RLIMIT_CORE, [load_argument(2), *sets]), give(ALLOW)]
+
+
+def _core_limit_old() -> list[Instruction]:
+    """setrlimit: the same."""
+    return [load_argument(0), *when(EQUAL, RLIMIT_CORE, [refuse(0)]), give(ALLOW)]
 
 
 def _socket() -> list[Instruction]:
@@ -170,6 +186,8 @@ def _set_uid(mode: int, flags: int | None = None) -> Callable[[], list[Instructi
 _INSPECTED: dict[str, Callable[[], list[Instruction]]] = {
     "clone": lambda: _flags(NEW_NAMESPACES),
     "unshare": lambda: _flags(NEW_NAMESPACES | NEW_TIME),
+    "prlimit64": _core_limit,
+    "setrlimit": _core_limit_old,
     "socket": _socket,
     "ioctl": _ioctl,
     "open": _set_uid(mode=2, flags=1),

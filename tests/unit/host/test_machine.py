@@ -27,8 +27,8 @@ def seen(
     return look(str(work), read_only=read_only, hide=hide, extra=extra)
 
 
-def test_system_trees_and_links() -> None:
-    found = look(os.path.realpath("/var/tmp"), read_only=(), hide=(), extra=())
+def test_system_trees_and_links(work: Path) -> None:
+    found = seen(work)
     assert "/usr" in found.trees
     for link in found.links:
         assert os.readlink(link.path) == link.to
@@ -106,3 +106,20 @@ def test_a_home_in_a_system_directory_is_not_used_inside(monkeypatch: pytest.Mon
     person, homes = who()
     assert "/usr/games" in homes, "it is covered"
     assert person.home != "/usr/games"
+
+
+@pytest.mark.parametrize("place", ["/opt/shop", "/usr/src/app", "/srv/shop", "/work", "/var/www/shop", "/tmp/x"])
+def test_usual_places_of_projects(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_dir", lambda self: True)
+    monkeypatch.setenv("KAP_HOME", "/nowhere/state")
+    check_workspace(place, ("/home/ann",))
+
+
+@pytest.mark.parametrize(
+    "place", ["/", "/usr", "/usr/bin", "/opt", "/usr/src", "/etc/x", "/home", "/home/ann", "/var", "/tmp", "/nix"]
+)
+def test_places_that_are_none(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_dir", lambda self: True)
+    monkeypatch.setenv("KAP_HOME", "/nowhere/state")
+    with pytest.raises(UsageError):
+        check_workspace(place, ("/home/ann",))

@@ -32,7 +32,7 @@ from kap.policy.live import Live
 Kind = Literal["proxy", "http", "tls"]
 
 BACKLOG = 4096
-_ACCEPTS = 32  # per wake-up; also how often asyncio tries, and complains, while descriptors are exhausted
+_ACCEPTS = 8  # per wake-up; also how often asyncio tries, and complains, while descriptors are exhausted
 _PORTS = {"http": 80, "tls": 443}
 
 

@@ -28,6 +28,28 @@ class ServerOwner(Protocol):
         """The server reads too slowly (True), or has caught up (False)."""
 
 
+class _Nobody:
+    """The owner of a connection that is gone: nothing refers back to the one it had, so both are freed at once."""
+
+    server: ServerSide | None = None
+
+    def server_data(self, data: bytes) -> None:
+        """Never called: no `server`."""
+
+    def server_ended(self) -> bool:
+        """Never called: no `server`."""
+        return False
+
+    def server_lost(self, error: Exception | None) -> None:
+        """Never called: no `server`."""
+
+    def server_full(self, full: bool) -> None:
+        """Never called: no `server`."""
+
+
+_NOBODY = _Nobody()
+
+
 class ServerSide(asyncio.Protocol):
     """See the module. `ended`: the server has sent FIN. `early`: what it sent before it had an owner."""
 
@@ -64,6 +86,7 @@ class ServerSide(asyncio.Protocol):
         """To the owner, or remembered."""
         self.lost = True
         owner = self.owner
+        self.owner = _NOBODY
         if owner.server is self:
             owner.server_lost(exc)
 

@@ -224,7 +224,7 @@ def test_with_the_sidecar_killed_nothing_passes(capsule: DevContainer, lab: Lab)
     for command in (
         "curl -sS -k -m 3 https://www.example.com/",
         f"{NO_PROXY_VARIABLES} curl -sS -m 3 http://{WEB}/",
-        "getent hosts www.example.com",
+        "timeout 3 getent hosts www.example.com",
     ):
         done = capsule.sh(command)
         assert done.returncode != 0, done.stdout

@@ -89,7 +89,18 @@ def _json(done: subprocess.CompletedProcess[str], files: Sequence[Path]) -> dict
         raise BackendError(
             f"docker compose printed no JSON for {where}", "check it by hand: docker compose config --format json"
         ) from error
-    return model if isinstance(model, dict) else {}
+    return _unescaped(model) if isinstance(model, dict) else {}
+
+
+def _unescaped(value: Any) -> Any:
+    """What compose prints can be read by compose again: it writes every dollar sign twice."""
+    if isinstance(value, str):
+        return value.replace("$$", "$")
+    if isinstance(value, list):
+        return [_unescaped(v) for v in value]
+    if isinstance(value, dict):
+        return {_unescaped(k): _unescaped(v) for k, v in value.items()}
+    return value
 
 
 def _mappings(value: object) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class BadAnswer(ValueError):
     """The message is not a usable answer to our question; the text says why."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """`rcode` as received; `records`: the CNAME chain, then the records of the asked type, in the order they came."""
 
     rcode: int

@@ -6,13 +6,12 @@ dot, a control character or an escape that another parser reads differently; a c
 
 from __future__ import annotations
 
-import re
-
 MAX_NAME = 255
 """Octets of a name on the wire, its length octets and the root label included (RFC 1035 2.3.4)."""
 MAX_LABEL = 63
 
-_LABEL = re.compile(rb"[A-Za-z0-9_-]{1,63}\Z")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_SIZES = [bytes((size,)) for size in range(MAX_LABEL + 1)]
 _POINTER = 0xC0
 
 
@@ -31,9 +30,9 @@ def decode_plain(message: bytes, offset: int) -> tuple[str, int]:
     """
     labels: list[bytes] = []
     start = offset
-    strange = False
+    total = len(message)
     while True:
-        if offset >= len(message):
+        if offset >= total:
             raise BadName("the name runs past the end of the message")
         size = message[offset]
         offset += 1
@@ -43,13 +42,12 @@ def decode_plain(message: bytes, offset: int) -> tuple[str, int]:
             raise BadName("the name is longer than 255 octets")
         if size == 0:
             break
-        label = message[offset : offset + size]
-        strange = strange or _LABEL.match(label) is None
-        labels.append(label)
+        labels.append(message[offset : offset + size])
         offset += size
-    if strange:
+    text = _text(labels)
+    if text is None:
         raise BadName("a label holds something other than letters, digits, hyphens and underscores", well_formed=True)
-    return b".".join(labels).decode("ascii").lower(), offset
+    return text, offset
 
 
 def decode_compressed(message: bytes, offset: int) -> tuple[str | None, int]:
@@ -60,7 +58,6 @@ def decode_compressed(message: bytes, offset: int) -> tuple[str | None, int]:
     end = 0
     length = 0
     lowest = offset
-    strange = False
     while True:
         if offset >= len(message):
             raise BadName("a name runs past the end of the message")
@@ -83,23 +80,23 @@ def decode_compressed(message: bytes, offset: int) -> tuple[str | None, int]:
             raise BadName("a name is longer than 255 octets")
         if size == 0:
             break
-        label = message[offset : offset + size]
-        strange = strange or _LABEL.match(label) is None
-        labels.append(label)
+        labels.append(message[offset : offset + size])
         offset += size
-    text = None if strange else b".".join(labels).decode("ascii").lower()
-    return text, end or offset
+    return _text(labels), end or offset
+
+
+def _text(labels: list[bytes]) -> str | None:
+    """The labels with dots between them, in lower case; None where one holds an octet that no host name has."""
+    if b"".join(labels).translate(None, _ALPHABET):
+        return None
+    return b".".join(labels).decode("ascii").lower()
 
 
 def encode_name(name: str) -> bytes:
     """The wire form of `name` (text as `decode_plain` gives it), uncompressed. Raises `BadName` where it has none."""
-    out = bytearray()
-    for label in name.encode("ascii", "replace").split(b".") if name else ():
-        if _LABEL.match(label) is None:
-            raise BadName(f"not a host name: {name[:80]!r}")
-        out.append(len(label))
-        out += label
-    out.append(0)
-    if len(out) > MAX_NAME:
+    labels = name.encode("ascii", "replace").split(b".") if name else []
+    if b"".join(labels).translate(None, _ALPHABET) or not all(labels) or (labels and max(map(len, labels)) > MAX_LABEL):
+        raise BadName(f"not a host name: {name[:80]!r}")
+    if len(name) > MAX_NAME - 2:
         raise BadName("the name is longer than 255 octets")
-    return bytes(out)
+    return b"".join([_SIZES[len(label)] + label for label in labels]) + b"\0"

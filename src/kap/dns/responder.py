@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -39,7 +40,7 @@ _FORWARD_TYPES: Final = frozenset({wire.A, wire.AAAA, wire.TXT})
 _SELF_TYPES: Final = frozenset({wire.A, wire.AAAA})
 
 
-class Asking(msgspec.Struct):
+class Asking(msgspec.Struct, gc=False):
     """A question for the upstream: the client's, its question section rebuilt, the policy that allowed it and its decision.
 
     `answer`, `outcomes`: what `Responder.finish` made of the last answer, so that the same answer need not be judged again.
@@ -55,7 +56,7 @@ class Asking(msgspec.Struct):
     outcomes: list[Outcome] = []
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, gc=False):
     """`reply`: octets for the client, None for silence. `event`: what to record. `ask`: instead of a reply, ask the upstream this.
     `lasting`: while the policy stays, the same message has the same outcome, but for its id."""
 
@@ -242,9 +243,15 @@ def _request(host: Host, query: Query) -> NameRequest:
     return NameRequest(host, wire.A if query.qtype in _EMPTY_TYPES else query.qtype)
 
 
+@lru_cache(maxsize=4096)
+def _address(data: bytes) -> str:
+    """The canonical text of an address in RDATA."""
+    return canonical(str(ipaddress.ip_address(data)))
+
+
 def _vet(policy: Policy, host: Host, data: bytes) -> tuple[str, Decision]:
     """The address and the verdict on it, on the ports that names are allowed on by default; the egress plane judges every dial."""
-    address = canonical(str(ipaddress.ip_address(data)))
+    address = _address(data)
     decision = policy.decide(AddressRequest(Target(host, 443), address))
     if not decision.allowed:
         on_http = policy.decide(AddressRequest(Target(host, 80), address))

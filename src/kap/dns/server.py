@@ -8,7 +8,6 @@ a flood can allocate is bounded by the in-flight limit, the memo and the cache.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import Iterable, Mapping
@@ -52,14 +51,41 @@ class Client(Protocol):
         """Take the reply to one message (None: there is none)."""
 
 
+class Outbox:
+    """Replies on their way out of one datagram socket: sent together when everything at hand has been read, since a receiver that
+    is busy with the first needs no waking for the others."""
+
+    __slots__ = ("_loop", "_replies", "_sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._replies: list[tuple[bytes, Any]] = []
+        self._loop = asyncio.get_running_loop()
+
+    def put(self, data: bytes, peer: Any) -> None:
+        """Have `data` sent to `peer` in this turn of the loop."""
+        if not self._replies:
+            self._loop.call_soon(self._flush)
+        self._replies.append((data, peer))
+
+    def _flush(self) -> None:
+        replies, self._replies = self._replies, []
+        send = self._sock.sendto
+        for data, peer in replies:
+            try:
+                send(data, peer)
+            except OSError:
+                continue  # a full buffer or a client that went away: UDP may lose replies
+
+
 class DatagramClient:
     """One who asked over UDP, for as long as the question is out."""
 
-    __slots__ = ("_peer", "_sock")
+    __slots__ = ("_outbox", "_peer")
     tcp = False
 
-    def __init__(self, sock: socket.socket, peer: Any) -> None:
-        self._sock = sock
+    def __init__(self, outbox: Outbox, peer: Any) -> None:
+        self._outbox = outbox
         self._peer = peer
 
     @property
@@ -68,8 +94,7 @@ class DatagramClient:
 
     def reply(self, data: bytes | None) -> None:
         if data is not None:
-            with contextlib.suppress(OSError):  # a full buffer or a client that went away: UDP may lose replies
-                self._sock.sendto(data, self._peer)
+            self._outbox.put(data, self._peer)
 
 
 class Waiter:
@@ -131,7 +156,7 @@ class NameServer:
                 del self._sockets[number]
         sock.setblocking(False)
         self._sockets[sock.fileno()] = sock
-        loop.add_reader(sock.fileno(), self._on_datagrams, sock)
+        loop.add_reader(sock.fileno(), self._on_datagrams, sock, Outbox(sock))
 
     async def serve_tcp(self, sock: socket.socket) -> None:
         """Serve the bound stream socket `sock` from now on; it becomes ours."""
@@ -239,7 +264,7 @@ class NameServer:
             self._servers, self._deliver, inflight=limits.dns_inflight, seconds=limits.dns_seconds, cache=cache
         )
 
-    def _on_datagrams(self, sock: socket.socket) -> None:
+    def _on_datagrams(self, sock: socket.socket, outbox: Outbox) -> None:
         for _ in range(BATCH):
             try:
                 message, peer = sock.recvfrom(wire.MAX_QUERY + 1)
@@ -247,7 +272,7 @@ class NameServer:
                 return
             except OSError:
                 continue  # an ICMP error for an earlier reply
-            self.handle(message, DatagramClient(sock, peer))
+            self.handle(message, DatagramClient(outbox, peer))
 
     def _new_connection(self) -> Connection:
         full = len(self._connections) >= self._limits.dns_inflight

@@ -61,6 +61,7 @@ class Channel(Generic[W]):
         self.server = server
         self.used = 0
         self.waiting: dict[bytes, Question[W]] = {}
+        self._queries: list[bytes] = []
         self.sock = socket.socket(socket.AF_INET6 if ":" in server[0] else socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self.sock.setblocking(False)
@@ -71,19 +72,26 @@ class Channel(Generic[W]):
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self.sock, receive, self)
 
-    def send(self, question: Question[W]) -> bool:
-        """Send `question` with an id of its own; False where the socket does not take it."""
+    def send(self, question: Question[W]) -> None:
+        """Send `question` with an id of its own, in this turn of the loop and together with others: see `server.Outbox`."""
         ident = _random_id()
         while ident in self.waiting:
             ident = _random_id()
-        try:
-            self.sock.send(wire.encode_query(ident, question.section))
-        except OSError:
-            return False
+        if not self._queries:
+            self._loop.call_soon(self._flush)
+        self._queries.append(wire.encode_query(ident, question.section))
         self.used += 1
         self.waiting[ident] = question
         question.sent.append((self, ident))
-        return True
+
+    def _flush(self) -> None:
+        queries, self._queries = self._queries, []
+        send = self.sock.send
+        for query in queries:
+            try:
+                send(query)
+            except OSError:
+                continue  # a full buffer, or no route: the retry or the deadline decides
 
     def close(self) -> None:
         self._loop.remove_reader(self.sock)

@@ -70,7 +70,7 @@ _UPSTREAM_OPT: Final = b"\0" + _RECORD_TAIL.pack(OPT, MAX_UDP, 0, 0)
 _POINTER_TO_QUESTION: Final = b"\xc0\x0c"
 
 
-class Query(msgspec.Struct, frozen=True):
+class Query(msgspec.Struct, frozen=True, gc=False):
     """`name`: lower case, no final dot, "" for the root. `question`: the question section as it came. `payload`: what the client
     takes over UDP, in octets, or 0 where it sent no OPT record."""
 
@@ -83,7 +83,7 @@ class Query(msgspec.Struct, frozen=True):
     dnssec_ok: bool = False
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One resource record of class IN. `data`: RDATA as it goes on the wire, but for CNAME the target's name as text."""
 
     owner: str

@@ -188,18 +188,28 @@ class Served:
         send = dns.asyncquery.tcp if tcp else dns.asyncquery.udp
         return await send(query, "127.0.0.1", timeout=timeout, port=self.port)
 
-    async def send_raw(self, data: bytes, *, seconds: float = 0.3) -> bytes | None:
-        """One datagram; its reply, or None where none came before the server answered a plain question that followed it."""
+    async def send_raw(self, data: bytes) -> bytes | None:
+        """One datagram that needs no upstream; its reply, or None where none came before the reply to a plain question after it."""
         loop = asyncio.get_running_loop()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
             sock.connect(("127.0.0.1", self.port))
             await loop.sock_sendall(sock, data)
-            await self.ask("alive.own.test")  # same socket on the server's side: what was sent first is answered first
+            await self.ask("alive.own.test")  # the server reads and answers one socket in order
             try:
                 return sock.recv(65535)
             except BlockingIOError:
                 return None
+
+    async def exchange(self, data: bytes) -> bytes:
+        """One datagram and its reply."""
+        loop = asyncio.get_running_loop()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            sock.connect(("127.0.0.1", self.port))
+            await loop.sock_sendall(sock, data)
+            async with asyncio.timeout(10):
+                return await loop.sock_recv(sock, 65535)
 
 
 RULES = {"allow": ["allowed.test", "*.allowed.test"], "deny": ["denied.test", "*.denied.test"]}

@@ -49,7 +49,11 @@ def locate(command: str, found: Found, path: Iterable[str], directory: str) -> s
     ]
     for name in elsewhere:
         if _is_program(name):
-            raise _invisible(command, os.path.realpath(name))
+            real = os.path.realpath(name)
+            hidden = _hidden_part(real, found)
+            if hidden is None:  # a link the capsule does not see, to a program it does see
+                return real
+            raise _invisible(command, hidden)
     raise UsageError(
         f"{command}: command not found", "check the spelling, or install it on this machine", EXIT_NOT_FOUND
     )
@@ -114,6 +118,6 @@ def _prefix(hidden: str) -> str:
     """The directory to show for a program at `hidden`: its installation, else the file itself."""
     real = Path(os.path.realpath(hidden))
     above = real.parent.parent
-    if real.parent.name in ("bin", "sbin", "libexec") and above not in (Path.home(), Path.home() / ".local", Path("/")):
+    if real.parent.name in ("bin", "sbin", "libexec", "shims") and above not in (Path.home(), Path.home() / ".local", Path("/")):
         return str(above)
     return str(real)

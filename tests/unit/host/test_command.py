@@ -104,3 +104,19 @@ def test_what_is_shown_is_seen(found: Found) -> None:
     tool = program(Path(found.person.home, "tools", "bin", "agent"))
     shown = msgspec.structs.replace(found, read_only=(f"{found.person.home}/tools",))
     assert locate("agent", shown, (str(tool.parent),), "/") == str(tool)
+
+
+def test_a_hidden_link_to_a_shown_program(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As installers do it: ~/.local/bin/agent is a link to ~/.local/share/agent/1.2.3."""
+    import msgspec
+
+    tool = program(Path(found.person.home, ".local", "share", "agent", "1.2.3"))
+    link = Path(found.person.home, ".local", "bin", "agent")
+    link.parent.mkdir()
+    link.symlink_to(tool)
+    monkeypatch.setenv("PATH", f"{link.parent}:/usr/bin")
+    with pytest.raises(UsageError) as caught:
+        locate("agent", found, (), "/")
+    assert f"--ro {tool} -- agent" in caught.value.hint
+    shown = msgspec.structs.replace(found, read_only=(str(tool),))
+    assert locate("agent", shown, (), "/") == str(tool)

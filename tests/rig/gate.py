@@ -10,6 +10,7 @@ from typing import Any
 from kap.config.model import Limits
 from kap.egress.frame import Frame
 from kap.egress.gate_addon import GateAddon
+from kap.egress.upstream import UpstreamProxy
 from kap.policy.compiler import compile_rules
 from kap.policy.live import Live
 from rig.plane import SOON, EventList, Handler, StaticResolver, bound, serve
@@ -52,6 +53,7 @@ async def gate_rig(
     names: dict[str, tuple[str, ...]] | None = None,
     limits: Limits | None = None,
     own_addresses: frozenset[str] = frozenset(),
+    upstream: UpstreamProxy | None = None,
     settings: dict[str, Any] | None = None,
 ) -> AsyncIterator[GateRig]:
     """As `rig.plane.plane_rig`; `addons`: others' addons, behind kap's own."""
@@ -59,7 +61,14 @@ async def gate_rig(
     known = {"allowed.test": ("127.0.0.1",), "other.test": ("127.0.0.1",)} if names is None else names
     resolver = StaticResolver(known)
     policy = compile_rules(allow=allow, deny=deny, private=private, ech=ech)
-    gate = GateAddon(Live(policy), events, resolver=resolver, limits=limits or Limits(), own_addresses=own_addresses)
+    gate = GateAddon(
+        Live(policy),
+        events,
+        resolver=resolver,
+        limits=limits or Limits(),
+        own_addresses=own_addresses,
+        upstream=upstream,
+    )
     frame = Frame(gate, *addons, settings=settings)
     async with AsyncExitStack() as stack:
         task = asyncio.create_task(frame.run())

@@ -3,7 +3,8 @@
     gate = GateAddon(live, audit, resolver=SystemResolver(), limits=config.proxy.limits)
     await run_framed(work, gate, OtherAddon())      # work: await gate.serve(sock), wait for the end, await gate.close()
 
-It dials directly; hosts that are reached through an upstream proxy belong to the data plane.
+It dials directly. A host that is reached through an upstream proxy belongs to the data plane and is refused here, so that nothing goes
+past that proxy.
 
 Rules: the same `policy.decide`, the same address guard, the same events and replies as the data plane's; default deny at every point
 mitmproxy offers: a layer nobody chose closes, an address nobody was granted is not dialled, a request for another place than the one
@@ -39,6 +40,7 @@ from kap.egress.grant import Grant
 from kap.egress.http1 import WireLimits
 from kap.egress.resolve import ResolveError, Resolver
 from kap.egress.strict import CloseLayer, cut
+from kap.egress.upstream import UpstreamProxy
 from kap.names.hosts import Target
 from kap.policy.compiler import Policy
 from kap.policy.decision import RuleRef
@@ -78,6 +80,7 @@ class GateAddon:
         resolver: Resolver,
         limits: Limits,
         own_addresses: frozenset[str] = frozenset(),
+        upstream: UpstreamProxy | None = None,
         subject: str = "app",
     ) -> None:
         self.live = live
@@ -85,6 +88,7 @@ class GateAddon:
         self.limits = limits
         self.wire_limits = WireLimits(head_bytes=limits.head_bytes)
         self._connector = Connector(resolver, own_addresses)
+        self._upstream = upstream
         self._subject = subject
         self._grants: dict[str, dict[tuple[str, int], list[Grant]]] = {}
         self._dialling: dict[str, asyncio.TimerHandle] = {}
@@ -172,6 +176,11 @@ class GateAddon:
         code = _WRONG_WIRE.get((ask.kind, decision.wire), "") if decision.allowed else decision.code
         if code:
             ask.refuse(code, rule=decision.rule)
+            return
+        if self._upstream is not None and self._upstream.carries(ask.target.host):
+            ask.refuse(
+                "egress.upstream-proxy", rule=decision.rule, detail="this listener does not use the upstream proxy"
+            )
             return
         try:
             addresses = await self._resolve(ask.target)

@@ -51,6 +51,7 @@ class GuardedConnection(layer.Layer):  # type: ignore[misc]
         self._held = 0  # bytes that came while waiting for a connection
         self._only: Target | None = None  # HTTP inside a tunnel: the one target there is
         self._edges: dict[Server, ServerEdge] = {}
+        self._edge: ServerEdge | None = None  # of the current request
         self._pool: dict[tuple[str, int], Server] = {}
         self._opening: GateTunnel | None = None  # a CONNECT the stack has not answered yet
         self._early = b""  # what its server said meanwhile

@@ -190,7 +190,7 @@ class GuardLayer(GuardedConnection):
             self._opening = GateTunnel(self, ask, server, number)
             raw = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n\r\n" % (str(address).encode(), str(ask.target).encode())
         else:
-            edge = self._edges[server]
+            edge = self._edge = self._edges[server]
             edge.target, edge.asterisk, edge.begun = ask.target, head.path == b"*", False
             raw = _for_stack(head, ask.target, address)
         yield from self._to_stack(events.DataReceived(self.context.client, raw))
@@ -264,7 +264,7 @@ class GuardLayer(GuardedConnection):
                 yield from self._send(command.connection, edge.outgoing(command.data))
             return
         try:
-            data = self._client.outgoing(command.data, from_origin=any(edge.begun for edge in self._edges.values()))
+            data = self._client.outgoing(command.data, from_origin=self._edge is not None and self._edge.begun)
         except StackPage:
             code, detail = self.gate.dial_failure("")
             yield from self.refuse(code, target=self._asked, detail=detail)

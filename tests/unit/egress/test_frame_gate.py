@@ -11,6 +11,9 @@ import pytest
 pytest.importorskip("mitmproxy", reason="mitmproxy is not installed (it needs Python 3.13)")
 
 from kap.config.model import Limits
+from kap.egress.upstream import UpstreamProxy
+from kap.names.hosts import Host, Target
+from kap.names.patterns import parse_pattern
 from rig.client import Client, ask, connect, open_tunnel
 from rig.gate import GateRig, gate_rig
 from rig.plane import SOON, Handler, bound, client_hello, policy_of
@@ -132,9 +135,11 @@ async def test_chunked_request_head_and_http_1_0() -> None:
 
 
 async def test_half_closed_client_gets_its_answer() -> None:
+    ended = asyncio.Event()
+
     async def slow(reader: Reader, writer: Writer) -> None:
         await head_of(reader)
-        await asyncio.sleep(0.05)
+        await ended.wait()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
 
     async with gate_rig() as rig:
@@ -142,6 +147,7 @@ async def test_half_closed_client_gets_its_answer() -> None:
         client = await connect(await rig.listen())
         await client.send(get(port))
         client.half_close()
+        ended.set()
         assert (await client.rest()).endswith(b"\r\n\r\nhi")
 
 
@@ -274,6 +280,16 @@ async def test_answers_with_a_reason(raw: bytes, code: str, status: int) -> None
     assert rig.events.codes()[-1] == code
 
 
+async def test_hosts_behind_an_upstream_proxy_are_not_dialled_directly() -> None:
+    upstream = UpstreamProxy(Target(Host("proxy.test"), 3128), direct=(parse_pattern("other.test", "deny"),))
+    async with gate_rig(allow=("allowed.test", "other.test"), upstream=upstream) as rig:
+        port = await rig.listen()
+        status, fields, _ = await ask(port, b"CONNECT allowed.test:443 HTTP/1.1\r\n\r\n")
+        assert (status, fields["x-kap-reason"]) == (502, "egress.upstream-proxy")
+        _, fields, _ = await ask(port, b"CONNECT other.test:443 HTTP/1.1\r\n\r\n")
+        assert fields["x-kap-reason"] == "egress.connect-failed"
+
+
 async def test_json_for_those_who_ask_for_it() -> None:
     async with gate_rig() as rig:
         raw = b"GET http://denied.test/ HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n"
@@ -332,6 +348,23 @@ async def test_bad_answers(answer: bytes) -> None:
     assert (status, fields["x-kap-reason"]) == (502, "egress.bad-response")
     assert b"mitmproxy" not in body and "server" not in fields
     assert rig.events.codes()[-1] == "egress.bad-response"
+
+
+async def test_a_page_of_mitmproxys_own_never_shows_behind_good_answers() -> None:
+    async def mute(reader: Reader, writer: Writer) -> None:
+        await head_of(reader)
+
+    origin = Origin()
+    async with gate_rig() as rig:
+        good, bad = await rig.origin(origin.http), await rig.origin(mute)
+        rig.plane.apply(policy_of(f"allowed.test:{good}", f"allowed.test:{bad}"))
+        client = await connect(await rig.listen())
+        await client.send(get(good))
+        assert (await client.response())[0] == 200
+        await client.send(get(bad))
+        status, fields, body = await client.response()
+        assert (status, fields["x-kap-reason"]) == (502, "egress.bad-response")
+        assert "server" not in fields and b"mitmproxy" not in body
 
 
 async def test_an_answer_cut_short_has_no_clean_end() -> None:

@@ -25,9 +25,10 @@ __all__ = [
     "parse_url",
 ]
 
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_LABEL = r"[a-z0-9_-]{1,63}"  # a hyphen at either end is no LDH label (RFC 1123 2.1), but such names are in use, and mean one thing
+_LAST = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 # The last label may not be a number, in any base: inet_aton would read the whole as an address (WHATWG "ends in a number").
-_NAME = re.compile(rf"(?:{_LABEL}\.)*(?!(?:[0-9]+|0x[0-9a-f]*)\Z){_LABEL}\Z")
+_NAME = re.compile(rf"(?:{_LABEL}\.)*+(?!(?:[0-9]+|0x[0-9a-f]*)\Z){_LAST}\Z")
 _NUMBER_LABEL = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z", re.IGNORECASE)
 _PORT = re.compile(r"[1-9][0-9]{0,4}\Z")
 _MAX_NAME = 253  # RFC 1035 2.3.4 allows 255 octets on the wire: 253 characters of text
@@ -130,13 +131,14 @@ def _check_labels(name: str, text: str) -> None:
             raise BadTarget(f"{_show(text)} has an empty label (two dots together, or a dot in front)")
         if len(label) > 63:
             raise BadTarget(f"a label of {_show(text)} is {len(label)} characters long; at most 63 are allowed")
-        if label[0] == "-" or label[-1] == "-":
-            raise BadTarget(f"the label {_show(label)} begins or ends with a hyphen")
         bad = re.search(r"[^a-z0-9_-]", label)
         if bad:
             raise BadTarget(
                 f"{_show(text)} contains {_show(bad[0])}; names have letters, digits, hyphens and underscores"
             )
+    last = name.rpartition(".")[2]
+    if last.startswith("-") or last.endswith("-"):
+        raise BadTarget(f"the last label of {_show(text)} begins or ends with a hyphen")
 
 
 def _to_ascii(text: str) -> str:

@@ -107,11 +107,13 @@ def parse_pattern(text: str, effect: str = "allow") -> Pattern:
 
 
 def _checked(cure: str, effect: str) -> str:
-    """`cure` in canonical form if it is a pattern itself, else "": a suggestion that would be refused is worse than none."""
+    """`cure` in canonical form if it is a pattern itself, else "": a suggestion that would be refused is worse than none. Nobody is
+    told to write ``*``, which is the widest rule there is."""
     try:
-        return _parse(cure, effect).text if cure else ""
+        found = _parse(cure, effect) if cure else None
     except BadPattern:
         return ""
+    return "" if found is None or found.kind == "any" else found.text
 
 
 def _parse(text: str, effect: str) -> Pattern:
@@ -188,6 +190,8 @@ def _from_regex(text: str) -> str:
 def _split(text: str) -> tuple[str, str | None]:
     """Host part and port part (None where there is no colon for one)."""
     bracketed = re.match(r"\[([^\]]*)\](/\d{1,3})?(?::(.*))?\Z", text)
+    if bracketed and ":" not in bracketed[1]:
+        raise BadPattern(f"{_quote(text)}: only an IPv6 address stands in brackets", re.sub(r"[\[\]]", "", text))
     if bracketed:
         return bracketed[1] + (bracketed[2] or ""), bracketed[3]
     cidr = re.match(r"([0-9.]+/\d{1,2})(?::(.*))?\Z", text)

@@ -10,7 +10,7 @@ tar=$cache/base-$(printf '%s' "$packages" | sha256sum | cut -c1-12).tar
 if [ ! -s "$tar" ]; then
   mkdir -p "$cache"
   # In memory where there is room: unpacking packages is all about syncing files.
-  work=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo /tmp)" kap-test-base.XXXXXX)
+  work=$(mktemp -d -p "$([ -w /dev/shm ] && echo /dev/shm || echo /tmp)" kap-test-base.XXXXXXXX)
   trap 'rm -rf "$work"' EXIT
   TMPDIR=$work mmdebstrap --quiet --variant=minbase --include="$packages" --dpkgopt=force-unsafe-io \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \

@@ -13,6 +13,7 @@ from pathlib import Path
 from kap.config import layers
 from kap.devcontainer.identity import Capsule, sidecar_user
 from kap.errors import ConfigError, KapError
+from kap.policy import compiler
 
 PROJECT = "kap.toml"
 GLOBAL = "global.toml"
@@ -38,7 +39,7 @@ def accept(capsule: Capsule) -> str:
         raise ConfigError(f"{worst.path or path}: {worst.message}", f"see all of them: kap check {path}")
     _put(capsule.policy / PROJECT, _read(path))
     refresh_global(capsule)
-    return loaded.config.digest
+    return compiler.compile(loaded.config).digest
 
 
 def refresh_global(capsule: Capsule) -> None:

@@ -32,12 +32,20 @@ _SETTINGS: dict[str, Any] = {
 
 
 class StrictMaster(master.Master):  # type: ignore[misc]
-    """A `Master` whose addon manager denies on failure."""
+    """A `Master` whose addon manager denies on failure, and which leaves what the loop reports to whoever saw to it before."""
 
     def __init__(self, opts: options.Options) -> None:
         super().__init__(opts)
+        self._report = self.event_loop.get_exception_handler()
         # The stock manager has connected itself to the options; disconnected by being dropped (they hold it weakly).
         self.addons = StrictAddonManager(self)
+
+    def _asyncio_exception_handler(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """mitmproxy's own writes a traceback for each failed accept; with no descriptors left those come by the thousand."""
+        if self._report is not None:
+            self._report(loop, context)
+        else:
+            loop.default_exception_handler(context)
 
 
 class PlaneAddon:

@@ -59,6 +59,8 @@ class StrictAddonManager(addonmanager.AddonManager):  # type: ignore[misc]
         """Deny what `event` is about; whether the addons behind still get to see it. Raises `error` again for a start."""
         if event.name in _STARTING:
             raise error
+        if event.name == "add_log":
+            return True  # to log that a log hook failed would call it again
         _log.error("hook %s of %s failed, denied: %r", event.name, type(addon).__name__, error, exc_info=error)
         if event.name in _ENDING:
             return True

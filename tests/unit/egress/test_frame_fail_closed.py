@@ -176,6 +176,28 @@ async def test_an_end_from_outside_cancels_the_work() -> None:
     assert ended == [True]
 
 
+async def test_a_failing_log_hook_does_not_log_for_ever() -> None:
+    calls = []
+
+    class Bad:
+        name = "bad"
+
+        def add_log(self, entry: object) -> None:
+            calls.append(entry)
+            raise ValueError("a bug")
+
+        def client_connected(self, client: object) -> None:
+            raise ValueError("another")
+
+    async with gate_rig(Bad()) as rig:
+        client = await connect(await rig.listen())
+        assert await client.rest() == b""
+        await rig.settled()
+        for _ in range(50):
+            await asyncio.sleep(0)
+    assert len(calls) < 10
+
+
 def test_hook_names_are_checked() -> None:
     check_hooks(PlaneAddon(None))  # type: ignore[arg-type]
     assert GateAddon.hooks

@@ -77,3 +77,15 @@ def test_the_plane_runs_in_the_frame(make: Callable[[], asyncio.AbstractEventLoo
 def test_the_gate_runs_in_the_frame(make: Callable[[], asyncio.AbstractEventLoop]) -> None:
     with asyncio.Runner(loop_factory=make) as runner:
         assert runner.run(gate_in_the_frame()) == ["egress.allowed", "egress.not-listed"]
+
+
+async def test_the_loops_reports_go_where_they_went_before() -> None:
+    reports: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reports.append(context["message"]))
+
+    async def work() -> None:
+        loop.call_exception_handler({"message": "no descriptors left"})
+
+    await asyncio.wait_for(run_framed(work), SOON)
+    assert reports == ["no descriptors left"]

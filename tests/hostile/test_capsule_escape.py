@@ -191,6 +191,17 @@ def test_abstract_sockets_of_the_host_are_not_there(project: Project) -> None:
         assert attack(project, code) == ["ECONNREFUSED"]
 
 
+def test_sockets_of_the_host_in_the_workspace_are_hidden(project: Project) -> None:
+    """A path leads past the network namespace: a docker.sock or an agent's socket kept in the project."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(project.root / "docker.sock"))
+        listener.listen()
+        project.own()
+        code = "attempt(lambda: socket.socket(socket.AF_UNIX).connect('docker.sock'))\n"
+        code += "attempt(lambda: os.rename('docker.sock', 'x'))"
+        assert attack(project, code) in (["ECONNREFUSED", "EBUSY"], ["EACCES", "EBUSY"])
+
+
 def test_listeners_of_the_host_are_not_there(project: Project) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -30,7 +30,7 @@ def look(workspace: str, *, read_only: Iterable[str], hide: Iterable[str], extra
     check_workspace(workspace, homes)
     chosen = [path for path in _inside(workspace, read_only, "[run] read_only") if Path(path).exists()]
     governs = [*_existing(workspace, GOVERNS), *chosen, *_own_code(workspace)]
-    hidden = _inside(workspace, hide, "[run] hide")
+    hidden = [*_inside(workspace, hide, "[run] hide"), *host_sockets(workspace)]
     links = [Link(tree, str(Path(tree).readlink())) for tree in TREES if Path(tree).is_symlink()]
     links += [
         Link(path, str(Path(path).readlink()))
@@ -126,6 +126,20 @@ def _inside(workspace: str, names: Iterable[str], where: str) -> list[str]:
             )
         found.append(path)
     return found
+
+
+def host_sockets(workspace: str, table: Path = Path("/proc/net/unix")) -> list[str]:
+    """Unix sockets in the workspace that programs of the host have open: no network namespace would keep a capsule from them.
+
+    Best effort: a program that bound one by a relative path, or in another network namespace, is not in the table (proc(5)).
+    """
+    try:
+        lines = table.read_bytes().splitlines()[1:]
+    except OSError:
+        return []
+    named = (os.fsdecode(fields[7]) for line in lines if len(fields := line.split(None, 7)) == 8)
+    paths = (os.path.realpath(name) for name in named if name.startswith("/"))
+    return list(dict.fromkeys(path for path in paths if beneath(path, workspace) and Path(path).is_socket()))
 
 
 def _own_code(workspace: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kap.errors import UsageError
-from kap.host.machine import check_workspace, look, who
+from kap.host.machine import check_workspace, host_sockets, look, who
 from kap.sandbox.filesystem import Found
 
 
@@ -123,3 +123,27 @@ def test_places_that_are_none(place: str, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("KAP_HOME", "/nowhere/state")
     with pytest.raises(UsageError):
         check_workspace(place, ("/home/ann",))
+
+
+def test_sockets_of_the_host_in_the_workspace(work: Path) -> None:
+    """A live one is hidden; one that is left from a program that ended is not: the command may want to make it anew."""
+    import socket
+
+    live, dead = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    short = Path(os.path.realpath("/tmp")) / f"kap-test-{os.getpid()}"
+    short.symlink_to(work)  # the path of a socket is short
+    try:
+        live.bind(f"{short}/live sock")
+        dead.bind(f"{short}/dead")
+        dead.close()
+        assert host_sockets(str(work)) == [f"{work}/live sock"]
+        assert seen(work).hidden_files == (f"{work}/live sock",)
+    finally:
+        live.close()
+        short.unlink()
+
+
+def test_a_table_of_garbage(tmp_path: Path) -> None:
+    (tmp_path / "unix").write_bytes(b"x\n\xff\n1 2 3 4 5 6 7 \xff/relative\n")
+    assert host_sockets("/w", tmp_path / "unix") == []
+    assert host_sockets("/w", tmp_path / "missing") == []

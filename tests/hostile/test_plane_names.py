@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from kap.egress.connector import Connector
+from kap.policy.compiler import compile_rules
 from rig.client import ask, connect, open_tunnel
 from rig.plane import Rig, StaticResolver, client_hello, plane_rig, policy_of
 
@@ -122,6 +123,61 @@ async def test_transparent_tls_goes_where_the_sni_says_or_nowhere(hello: bytes, 
         client.close()
         await rig.settled()
         assert rig.events.codes() == ["egress.allowed", code]
+
+
+def with_ech(hello: bytes) -> bytes:
+    """`hello` with an empty Encrypted ClientHello extension behind the others, every length put right."""
+    record, message = hello[:5], hello[9:]
+    at = 34
+    at += 1 + message[at]
+    at += 2 + int.from_bytes(message[at : at + 2], "big")
+    at += 1 + message[at]
+    extra = b"\xfe\x0d\x00\x0a" + bytes(10)
+    size = int.from_bytes(message[at : at + 2], "big") + len(extra)
+    message = message[:at] + size.to_bytes(2, "big") + message[at + 2 :] + extra
+    handshake = b"\x01" + len(message).to_bytes(3, "big") + message
+    return record[:3] + len(handshake).to_bytes(2, "big") + handshake
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("transparent", [True, False])
+async def test_encrypted_client_hello_only_where_it_is_opted_in(allowed: bool, transparent: bool) -> None:
+    async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(10_000))
+        await writer.drain()
+
+    hello = with_ech(client_hello("allowed.test"))
+    async with plane_rig() as rig:
+        port = await rig.origin(origin)
+        rule = (f"allowed.test:{port}/tls",)
+        ech = (f"allowed.test:{port}",) if allowed else ()
+        rig.plane.apply(compile_rules(allow=rule, private=("127.0.0.0/8",), ech=ech))
+        if transparent:
+            client = await connect(await rig.listen("tls", port))
+        else:
+            client = await open_tunnel(await rig.listen(), f"allowed.test:{port}")
+        await client.send(hello)
+        answer = await client.rest()
+        client.close()
+        await rig.settled()
+        if allowed:
+            assert answer == hello
+            assert rig.events.codes() == ["egress.allowed"]
+        else:
+            assert answer == b"\x15\x03\x03\x00\x02\x02\x31"
+            assert rig.events.codes()[-1] == "egress.ech-refused"
+
+
+async def test_transparent_tls_is_not_let_onto_a_port_declared_for_something_else() -> None:
+    for wire, code in (("http", "egress.not-http"), ("ssh", "egress.not-ssh")):
+        async with plane_rig() as rig:
+            rig.plane.apply(policy_of(f"allowed.test:4433/{wire}"))
+            client = await connect(await rig.listen("tls", 4433))
+            await client.send(client_hello("allowed.test"))
+            await client.rest()
+            client.close()
+            await rig.settled()
+            assert rig.events.codes() == [code]
 
 
 async def test_bytes_that_look_like_a_remembered_connect_are_still_judged_anew() -> None:

@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from kap.config.model import Limits
 from kap.egress.relay import SPLICE_AFTER
 from rig.client import Client, open_tunnel
@@ -195,8 +197,11 @@ def test_a_reset_reaches_the_other_side(either_loop: Runner) -> None:
     either_loop(scenario())
 
 
-def test_a_stalled_reader_stops_the_writer(either_loop: Runner) -> None:
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_stalled_reader_stops_the_writer(either_loop: Runner, kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither user space nor the kernel keeps more than buffers."""
+    if not kernel:
+        monkeypatch.setattr("kap.egress.relay.may_splice", lambda state: False)
 
     async def scenario() -> None:
         async with plane_rig() as rig:

@@ -176,6 +176,14 @@ async def test_a_literal_address_is_still_vetted() -> None:
         client.close()
 
 
+async def test_kap_itself_is_not_reached_by_way_of_the_proxy() -> None:
+    corporate = Corporate()
+    async with plane_rig(allow=("10.0.0.0/8",), own_addresses=frozenset({"10.1.2.3"})) as rig:
+        status, fields, _ = await ask(await start(rig, corporate), b"CONNECT 10.1.2.3:443 HTTP/1.1\r\n\r\n")
+        assert (status, fields["x-kap-reason"]) == (403, "egress.own-address")
+        assert corporate.heads == []
+
+
 async def test_a_proxy_that_is_not_there() -> None:
     async with plane_rig(allow=("allowed.test",), names={}) as rig:
         rig.plane._state.upstream = upstream(1)

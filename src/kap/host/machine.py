@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import glob
 import grp
+import itertools
 import os
 import pwd
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +22,9 @@ from kap.sandbox.filesystem import GOVERNS, HIDDEN_PROC, OPEN, RESERVED, SHARED,
 from kap.sandbox.plan import Link
 
 ETC_LINKS = ("/etc/localtime", "/etc/os-release")
+MAX_GOVERNING = 200
+MAX_WALK = 1000
+MAX_GIT_CONFIG = 65_536
 _NO_HOME = "/home/user"
 
 
@@ -29,7 +34,8 @@ def look(workspace: str, *, read_only: Iterable[str], hide: Iterable[str], extra
     person, homes = who()
     check_workspace(workspace, homes)
     chosen = [path for path in _inside(workspace, read_only, "[run] read_only") if Path(path).exists()]
-    governs = [*_existing(workspace, GOVERNS), *chosen, *_own_code(workspace)]
+    acting = [*GOVERNS, *_submodules(workspace), *_hooks_path(workspace)]
+    governs = [*_existing(workspace, acting), *chosen, *_own_code(workspace)]
     hidden = [*_inside(workspace, hide, "[run] hide"), *host_sockets(workspace)]
     links = [Link(tree, str(Path(tree).readlink())) for tree in TREES if Path(tree).is_symlink()]
     links += [
@@ -46,7 +52,7 @@ def look(workspace: str, *, read_only: Iterable[str], hide: Iterable[str], extra
         links=tuple(links),
         etc=tuple(path for path in _etc() if path not in taken),
         governs=tuple(dict.fromkeys([*governs, *inside])),
-        unprotected=tuple(name for name in GOVERNS if _is_linked(workspace, name)),
+        unprotected=tuple(name for name in acting if _is_linked(workspace, name)),
         hidden_files=tuple(path for path in hidden if Path(path).exists() and not Path(path).is_dir()),
         hidden_directories=tuple(path for path in hidden if Path(path).is_dir()),
         not_there=tuple(path for path in hidden if not Path(path).exists()),
@@ -102,6 +108,29 @@ def check_workspace(workspace: str, homes: Iterable[str]) -> None:
             f"kap's own state ({state}) lies in the project, or the project in it",
             "set KAP_HOME to a directory outside",
         )
+
+
+def _submodules(workspace: str) -> list[str]:
+    """Configurations and hooks of the submodules' git directories, workspace-relative. Follows no links and looks at a bounded number
+    of directories: what lies there a capsule may have made."""
+    found: list[str] = []
+    walk = os.walk(f"{workspace}/.git/modules", followlinks=False)
+    for directory, below, files in itertools.islice(walk, MAX_WALK):
+        here = os.path.relpath(directory, workspace)
+        found += [f"{here}/{name}" for name in ("hooks", "config") if name in below or name in files]
+        below[:] = [name for name in below if name not in ("objects", "refs", "logs", "hooks")]
+    return found[:MAX_GOVERNING]
+
+
+def _hooks_path(workspace: str) -> list[str]:
+    """The directory that git runs hooks from instead of .git/hooks, where its configuration names one in the workspace."""
+    try:
+        with Path(workspace, ".git/config").open("rb") as file:
+            text = file.read(MAX_GIT_CONFIG).decode("utf-8", "replace")
+    except OSError:
+        return []
+    named = re.findall(r"^\s*hooksPath\s*=\s*\"?([^\"\n]+)", text, re.IGNORECASE | re.MULTILINE)
+    return [os.path.normpath(name.strip()) for name in named if not name.startswith(("/", "~")) and ".." not in name]
 
 
 def _existing(workspace: str, names: Iterable[str]) -> list[str]:

@@ -30,7 +30,8 @@ GOVERNS = (
     ".idea",
     ".envrc",
 )
-"""Workspace paths that are read-only where they exist: they govern capsules, or a tool on the host runs what they say."""
+"""Workspace paths that are read-only where they exist: they govern capsules, or a tool on the host runs what they say. The hooks and
+configurations of submodules are, too."""
 
 HIDDEN_PROC = (
     "kcore",

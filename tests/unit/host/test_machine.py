@@ -147,3 +147,32 @@ def test_a_table_of_garbage(tmp_path: Path) -> None:
     (tmp_path / "unix").write_bytes(b"x\n\xff\n1 2 3 4 5 6 7 \xff/relative\n")
     assert host_sockets("/w", tmp_path / "unix") == []
     assert host_sockets("/w", tmp_path / "missing") == []
+
+
+def test_hooks_of_submodules_and_elsewhere(work: Path) -> None:
+    for name in (
+        ".git/modules/a/hooks/x",
+        ".git/modules/a/modules/b/config",
+        ".git/modules/a/config",
+        ".githooks/pre-commit",
+    ):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text("")
+    (work / ".git/config").write_text("[core]\n\tHooksPath = .githooks\n\thooksPath = /etc\n\thooksPath = ../out\n")
+    names = {path.removeprefix(f"{work}/") for path in seen(work).governs}
+    assert names == {
+        ".git/config",
+        ".git/modules/a/config",
+        ".git/modules/a/hooks",
+        ".git/modules/a/modules/b/config",
+        ".githooks",
+    }
+
+
+def test_a_maze_of_links_for_modules_is_not_walked(work: Path) -> None:
+    maze = work / ".git/modules"
+    maze.mkdir(parents=True)
+    for name in "abcdef":
+        (maze / name).symlink_to(".")
+    (maze / "config").write_text("")
+    assert seen(work).governs == (f"{maze}/config",)

@@ -42,8 +42,9 @@ class Origin:
             record += data
             heads = record.count(b" HTTP/1.1\r\n")
             if record.endswith(b"\r\n") or b"\r\n\r\n" in record:
+                body = b"" if record.startswith(b"HEAD ") else b"ok"
                 for _ in range(heads - answered):
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + body)
                 answered = heads
 
     async def pong(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

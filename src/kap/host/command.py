@@ -118,6 +118,10 @@ def _prefix(hidden: str) -> str:
     """The directory to show for a program at `hidden`: its installation, else the file itself."""
     real = Path(os.path.realpath(hidden))
     above = real.parent.parent
-    if real.parent.name in ("bin", "sbin", "libexec", "shims") and above not in (Path.home(), Path.home() / ".local", Path("/")):
+    if real.parent.name in ("bin", "sbin", "libexec", "shims") and above not in (
+        Path.home(),
+        Path.home() / ".local",
+        Path("/"),
+    ):
         return str(above)
     return str(real)

@@ -12,7 +12,7 @@ from kap.egress.exchange import Exchange
 from kap.egress.grant import Grant
 from kap.egress.http1 import BadMessage, RequestParser, ResponseParser
 from kap.egress.relay import Relay
-from kap.egress.server_side import ServerSide
+from kap.egress.server_side import ServerSide, reset
 from kap.egress.state import PlaneState
 from kap.egress.upstream import Dialling
 from kap.policy.compiler import Policy
@@ -190,7 +190,8 @@ class Answering(ClientSide):
 
     def _cut(self) -> None:
         """A body cannot be completed: the client must not take what it has for the whole."""
-        self.abort()
+        self._release()
+        reset(self.transport)
 
     # -- back-pressure
 

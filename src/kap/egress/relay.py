@@ -6,12 +6,13 @@ the tunnel moves into the kernel, where it keeps its counts, its idle limit and 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import suppress
 
 from kap.egress.connection import ClientSide
 from kap.egress.grant import Grant
-from kap.egress.server_side import ServerSide
+from kap.egress.server_side import ServerSide, reset
 from kap.egress.splice import Splice
 from kap.egress.state import may_splice
 from kap.policy.compiler import Policy
@@ -250,18 +251,18 @@ class Relay(ClientSide):
         self._gone()
 
 
-def _plain(transport: object) -> bool:
+def _plain(transport: asyncio.Transport) -> bool:
     """True for a TCP transport without TLS of ours on it: its descriptor carries exactly the tunnel's bytes."""
-    get = transport.get_extra_info  # type: ignore[attr-defined]
-    return get("ssl_object") is None and get("socket") is not None
+    return transport.get_extra_info("ssl_object") is None and transport.get_extra_info("socket") is not None
 
 
-def _descriptor(transport: object) -> int:
-    return int(transport.get_extra_info("socket").fileno())  # type: ignore[attr-defined]
+def _descriptor(transport: asyncio.Transport) -> int:
+    return int(transport.get_extra_info("socket").fileno())
 
 
-def _close(transport: object, error: Exception | None) -> None:
+def _close(transport: asyncio.Transport, error: Exception | None) -> None:
+    """The way the other side ended."""
     if error is None:
-        transport.close()  # type: ignore[attr-defined]
+        transport.close()
     else:
-        transport.abort()  # type: ignore[attr-defined]
+        reset(transport)

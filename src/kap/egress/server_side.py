@@ -7,7 +7,12 @@ loser of two dials has no owner and stays silent.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+from contextlib import suppress
 from typing import Protocol, cast
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s
 
 
 class ServerOwner(Protocol):
@@ -26,6 +31,15 @@ class ServerOwner(Protocol):
 
     def server_full(self, full: bool) -> None:
         """The server reads too slowly (True), or has caught up (False)."""
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close at once, by RST: the peer must not take what it has for the whole. (`abort` alone closes with FIN.)"""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
 
 
 class _Nobody:

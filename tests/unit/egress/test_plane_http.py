@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from rig.client import ask, connect
+from rig.client import Client, ask, connect
 from rig.plane import SOON, Rig, plane_rig, policy_of
 
 
@@ -181,6 +181,40 @@ async def test_an_answer_that_is_not_http_is_502(answer: bytes) -> None:
         proxy, port = await start(rig, Origin(answer, close=True))
         status, fields, _ = await ask(proxy, get(port))
         assert (status, fields["x-kap-reason"]) == (502, "egress.bad-response")
+
+
+async def test_an_answer_until_close_that_is_reset_does_not_look_whole() -> None:
+    far: list[asyncio.StreamWriter] = []
+
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nhalf of")
+        await reader.read(1)
+
+    async with plane_rig() as rig:
+        proxy, port = await start(rig, half)
+        client = await connect(proxy)
+        await client.send(get(port))
+        await client.head()
+        assert await client.exactly(7) == b"half of"
+        Client(client.reader, far[0]).reset()
+        with pytest.raises(ConnectionResetError):
+            await asyncio.wait_for(client.reader.read(), SOON)
+
+
+async def test_a_policy_that_is_swapped_in_is_asked_before_a_kept_connection_is_used() -> None:
+    origin = Origin()
+    async with plane_rig() as rig:
+        proxy, port = await start(rig, origin)
+        client = await connect(proxy)
+        await client.send(get(port))
+        assert (await client.response())[0] == 200
+        rig.plane._state.live.policy = policy_of(f"allowed.test:{port}/http", private=())
+        await client.send(get(port))
+        status, fields, _ = await client.response()
+        assert (status, fields["x-kap-reason"]) == (403, "egress.address-not-global")
+        assert len(origin.heads) == 1
 
 
 async def test_no_answer_at_all_is_502() -> None:

@@ -20,7 +20,7 @@ _EXAMPLE = 'printf \'presets = ["python"]\\n[proxy.network]\\nallow = ["docs.exa
 
 @click.command(
     short_help="Run a command in a capsule, with no container engine.",
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    context_settings={"allow_interspersed_args": False},
 )
 @click.option(
     "-C",

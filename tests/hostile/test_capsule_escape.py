@@ -432,3 +432,10 @@ def test_a_project_cannot_ask_for_credentials_of_the_host(one: Project) -> None:
     assert done.returncode == 2
     assert "credentials of this host" in done.stderr
     assert not (one.root / "started").exists()
+
+
+def test_state_in_the_workspace_is_refused_and_not_made(one: Project) -> None:
+    done = one.run("touch", "started", env={"KAP_HOME": str(one.root / "state")})
+    assert done.returncode == 2
+    assert "kap's own state" in done.stderr
+    assert sorted(path.name for path in one.root.iterdir()) == ["kap.toml"]

@@ -66,8 +66,9 @@ def command(
     workspace, file = _find(project)
     grants = [("allow", text) for text in allow] + [("private", text) for text in grant_private]
     policy = _load(file, grants, quiet=quiet)
-    from kap.host import capsule, state
+    from kap.host import capsule, machine, state
 
+    machine.check_workspace(str(workspace), machine.who()[1])  # before anything is made, the state's directory included
     if not quiet:
         _announce(policy, grants, passed)
     name = state.project_id(workspace)

@@ -216,3 +216,18 @@ def _failing(project: Project) -> str:
 def _state(pid: int) -> str:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0]
+
+
+def test_a_mount_that_fails_is_no_exit_code_of_the_command(one: Project) -> None:
+    """bwrap gives up in the middle of its set-up, when the namespaces and even the sockets are there."""
+    prelude = (
+        "import kap.host.capsule as c\nfrom kap.sandbox.plan import ReadOnly\nreal = c.mounts\n"
+        "c.mounts = lambda *a: (*real(*a)[:-1], ReadOnly('/nonexistent', '/x'))"
+    )
+    mark = f"6{os.getpid()}.125"
+    done = broken(one, prelude, mark)
+    assert done.returncode == 69
+    assert "could not make the capsule" in done.stderr
+    assert "Can't find source path /nonexistent" in done.stderr
+    assert processes_with(mark) == []
+    assert not (one.root / "started").exists()

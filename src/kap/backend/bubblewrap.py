@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -17,7 +18,10 @@ import select
 import shutil
 import signal
 import stat
+import struct
 import subprocess
+import termios
+import time
 from pathlib import Path
 
 import msgspec
@@ -32,6 +36,7 @@ from kap.sandbox.plan import File, Pin, Plan, Writable
 START_SECONDS = 15.0
 PR_SET_CHILD_SUBREAPER = 36
 STOP_SECONDS = 5.0
+_PIECE = 8  # bytes: one instruction
 OPTIONAL = frozenset({"--bind-fd", "--disable-userns", "--size"})
 REQUIRED = frozenset({"--perms", "--ro-bind-data", "--seccomp", "--info-fd", "--remount-ro", "--cap-drop"})
 
@@ -86,9 +91,29 @@ class Box:
         self._gate = gate
         self._key = key
 
+    def wait_until_held(self) -> None:
+        """Wait until bwrap has set everything up and holds the command: it then reads the first piece of the filter, which alone is no
+        filter. Raises `BackendError` when it gives up instead."""
+        try:
+            os.write(self._gate, self._key[:_PIECE])
+        except BrokenPipeError:
+            raise why_it_failed() from None
+        deadline = time.monotonic() + START_SECONDS
+        while struct.unpack("i", fcntl.ioctl(self._gate, termios.FIONREAD, b"\0" * 4))[0]:
+            if self.poll() is not None:
+                raise why_it_failed()
+            if time.monotonic() > deadline:
+                raise BackendError(
+                    f"bubblewrap did not set the capsule up within {START_SECONDS:g} s", "is the machine overloaded?"
+                )
+            time.sleep(0.001)
+
     def release(self) -> None:
-        """Let the command run: bwrap gets the system call filter it waits for."""
-        os.write(self._gate, self._key)
+        """Let the command run: bwrap gets the rest of the filter. Call after `wait_until_held`. Raises `BackendError`."""
+        try:
+            os.write(self._gate, self._key[_PIECE:])
+        except BrokenPipeError:
+            raise why_it_failed() from None
         os.close(self._gate)
         self._gate = -1
 

@@ -189,11 +189,18 @@ def _notice(job: Job, code: str, detail: str = "") -> Event:
 
 def _sockets(box: bubblewrap.Box) -> list[PlaneSocket]:
     try:
-        return open_sockets(box.init)
+        sockets = open_sockets(box.init)
     except BackendError:
         if box.poll() is not None:  # bwrap gave up meanwhile: then that is the reason
             raise why_it_failed() from None
         raise
+    try:
+        box.wait_until_held()
+    except BackendError:
+        for item in sockets:
+            item.sock.close()
+        raise
+    return sockets
 
 
 async def _serve(

@@ -27,7 +27,7 @@ _log = logging.getLogger("kap.egress")
 class ClientSide(asyncio.Protocol):
     """Base of the protocols. Subclasses say what to do with bytes, a passed deadline, a new policy."""
 
-    __slots__ = ("client", "deadline", "ended", "peer", "plane", "started", "subject", "transport")
+    __slots__ = ("client", "deadline", "ended", "key", "peer", "plane", "started", "subject", "transport")
 
     transport: asyncio.Transport
 
@@ -39,6 +39,7 @@ class ClientSide(asyncio.Protocol):
         self.started = 0.0
         self.deadline = 0.0
         self.ended = False
+        self.key = 0  # of the plane's registry, the same for every object that stands for the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accepted."""

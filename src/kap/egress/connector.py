@@ -167,11 +167,14 @@ class Dial:
             self._fail("egress.dns-failure", "", "the resolver gave no address")
 
     def _try_next(self) -> None:
+        """The next address; the one after it has its timer before this one can fail (which it may do at once)."""
+        if self._done or self._next >= len(self._addresses):
+            return
         address = self._addresses[self._next]
         self._next += 1
-        self._spawn(self._attempt(address))
         if self._next < len(self._addresses):
             self._timer = self._connector.loop.call_later(STAGGER, self._try_next)
+        self._spawn(self._attempt(address))
 
     async def _attempt(self, address: str) -> None:
         name = self._target.host.text if self._ssl is not None else None

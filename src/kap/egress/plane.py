@@ -81,7 +81,7 @@ class Plane:
         """Put `policy` in force; returns how many connections it cut (tunnels, spliced ones, requests under way)."""
         self._state.live.policy = policy
         cut = 0
-        for connection in list(self._state.connections):
+        for connection in list(self._state.connections.values()):
             try:
                 revoked = connection.revoked_by(policy)
             except Exception as error:  # noqa: BLE001 - what cannot be judged does not stay open
@@ -106,7 +106,7 @@ class Plane:
     async def close(self) -> None:
         """Stop accepting and close every connection; returns when the last one is gone."""
         self.stop_accepting()
-        for connection in list(self._state.connections):
+        for connection in list(self._state.connections.values()):
             connection.abort()
         self._state.stop()
         for _ in range(100):

@@ -161,7 +161,7 @@ class Relay(ClientSide):
             self.transport.close()
 
     def _gone(self) -> None:
-        if self in self.plane.connections:
+        if self.key in self.plane.connections:
             self.plane.leave(self)
             grant = self.grant
             self.record_closed(grant.number, self._closing_code, grant.target, grant.address, self.up, self.down)

@@ -38,6 +38,7 @@ class PlaneState:
 
     __slots__ = (
         "_event_id",
+        "_last_key",
         "_overload_at",
         "_overloaded",
         "_sweeper",
@@ -64,13 +65,14 @@ class PlaneState:
         self.live = live
         self.audit = audit
         self.connector = connector
-        self.connections: set[ClientSide] = set()
+        self.connections: dict[int, ClientSide] = {}
         self.known_connects: dict[bytes, Target] = {}
         self.known_requests: dict[bytes, tuple[RequestHead, bytes]] = {}
         self.per_client: dict[str, int] = {}
         self.spliced = 0
         self.configure(limits, upstream)
         self._event_id = 0
+        self._last_key = 0
         self._overloaded = 0
         self._overload_at = 0.0
         self._sweeper: asyncio.TimerHandle | None = None
@@ -92,16 +94,17 @@ class PlaneState:
         peer = connection.peer
         count = self.per_client.get(peer, 0) + 1
         self.per_client[peer] = count
-        self.connections.add(connection)
+        self._last_key += 1
+        connection.key = self._last_key
+        self.connections[connection.key] = connection
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(SWEEP, self._sweep)
         return len(self.connections) <= self.capacity and count <= self.limits.connections_per_client
 
     def leave(self, connection: ClientSide) -> None:
         """The last close of a connection; safe to call twice."""
-        if connection not in self.connections:
+        if self.connections.pop(connection.key, None) is None:
             return
-        self.connections.remove(connection)
         count = self.per_client[connection.peer] - 1
         if count:
             self.per_client[connection.peer] = count
@@ -110,8 +113,8 @@ class PlaneState:
 
     def replace(self, before: ClientSide, after: ClientSide) -> None:
         """Another protocol object stands for the same connection from now on."""
-        self.connections.discard(before)
-        self.connections.add(after)
+        after.key = before.key
+        self.connections[after.key] = after
 
     def remember_connect(self, head: bytes, target: Target) -> None:
         """`head`, all of a client's first bytes, is a strictly parsed CONNECT to `target`: the same bytes mean the same next time."""
@@ -147,7 +150,7 @@ class PlaneState:
 
     def _sweep(self) -> None:
         now = time.monotonic()
-        for connection in list(self.connections):
+        for connection in list(self.connections.values()):
             try:
                 connection.tick(now)
             except Exception as error:  # noqa: BLE001 - one broken connection must not stop the clock of the others

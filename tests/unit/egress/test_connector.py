@@ -109,11 +109,14 @@ async def test_a_silent_address_does_not_hold_up_the_next() -> None:
                 sock.close()
 
 
-async def test_every_address_refusing_is_one_failure() -> None:
+@pytest.mark.parametrize("special", [(), ("255.255.255.255",), ("255.255.255.255", "240.0.0.1")])
+async def test_every_address_refusing_is_one_failure(special: tuple[str, ...]) -> None:
+    """A broadcast address fails before the attempt has even waited."""
     with bound() as closed:
         port = closed.getsockname()[1]
-        names = {"allowed.test": ("127.0.0.1", "127.0.0.2", "127.0.0.3")}
-        report = await dial(names, port, policy_of(f"allowed.test:{port}/tcp"))
+        names = {"allowed.test": (*special, "127.0.0.1", "127.0.0.2", "127.0.0.3")}
+        everywhere = ("127.0.0.0/8", "240.0.0.0/4")
+        report = await dial(names, port, policy_of(f"allowed.test:{port}/tcp", private=everywhere))
         assert [code for code, _ in report.told] == ["egress.connect-failed"]
 
 

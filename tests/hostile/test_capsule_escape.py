@@ -6,12 +6,14 @@ import os
 import platform
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rig.capsule import EMPTY, USERS, Project
+from rig.capsule import EMPTY, START, USERS, Project
 
 PYTHON = "/usr/bin/python3"
 
@@ -439,3 +441,45 @@ def test_state_in_the_workspace_is_refused_and_not_made(one: Project) -> None:
     assert done.returncode == 2
     assert "kap's own state" in done.stderr
     assert sorted(path.name for path in one.root.iterdir()) == ["kap.toml"]
+
+
+SWAP = """
+import os, shutil, kap.host.capsule as c
+from kap.backend import bubblewrap
+real = bubblewrap.start
+def start(plan, *rest, **more):
+    root = plan.directory
+    os.rename(root + "/.git", root + "/moved")
+    {put}
+    return real(plan, *rest, **more)
+bubblewrap.start = start
+"""
+
+
+@pytest.mark.parametrize(
+    "put",
+    ['os.symlink("/usr", root + "/.git")', 'shutil.copytree(root + "/moved", root + "/.git")', "pass"],
+    ids=["link", "copy", "nothing"],
+)
+@pytest.mark.parametrize("older", [False, True], ids=["bwrap with descriptors", "bwrap without"])
+def test_what_is_swapped_while_a_capsule_starts(one: Project, put: str, older: bool) -> None:
+    """Another capsule of the same workspace plays with what this one is about to protect: it starts protected, or not at all."""
+    one.write(".git/config", "original\n")
+    one.write(".git/hooks/x", "original\n")
+    prelude = SWAP.format(put=put)
+    if older:
+        prelude += "bubblewrap.OPTIONAL = frozenset()\n"
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + START, "run", "--", "sh", "-c", "touch started; echo evil > .git/config"],
+        env=one.environment(),
+        cwd=one.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    config = one.root / ".git" / "config"
+    protected = config.exists() and config.read_text() == "original\n" and done.returncode != 69
+    assert protected or (done.returncode == 69 and not (one.root / "started").exists()), done.stderr
+    assert (one.root / "moved" / "config").read_text() == "original\n"

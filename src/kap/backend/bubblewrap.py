@@ -108,6 +108,23 @@ class Box:
                 )
             time.sleep(0.001)
 
+    def verify(self, plan: Plan) -> None:
+        """See that what the plan makes read-only in the workspace is so in the held capsule, and stands where the host has it: another
+        capsule of the same workspace may have moved things while this one was set up. Raises `BackendError`."""
+        for mount in plan.mounts:
+            if isinstance(mount, Pin) and not mount.writable:
+                inside = _open_plainly(f"/proc/{self.init}/root", mount.path)
+                try:
+                    here, there = Path(mount.path).lstat(), os.fstat(inside)
+                    same = (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+                    frozen = os.fstatvfs(inside).f_flag & os.ST_RDONLY
+                except FileNotFoundError:
+                    raise _changed(mount.path) from None
+                finally:
+                    os.close(inside)
+                if not same or not frozen:
+                    raise _changed(mount.path)
+
     def release(self) -> None:
         """Let the command run: bwrap gets the rest of the filter. Call after `wait_until_held`. Raises `BackendError`."""
         try:
@@ -208,20 +225,7 @@ class _Opened:
         return fd
 
     def source(self, path: str) -> int:
-        """An absolute path without symbolic links, opened one name at a time so that none can be slipped in meanwhile."""
-        fd = os.open("/", os.O_PATH)
-        for name in Path(path).parts[1:]:
-            try:
-                below = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)
-            finally:
-                os.close(fd)
-            fd = below
-        if stat.S_ISLNK(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise BackendError(
-                f"{path} became a symbolic link while the capsule started", "look who changes it, then run again"
-            )
-        return self._pass(fd)
+        return self._pass(_open_plainly("/", path))
 
     def pass_on(self, fd: int) -> int:
         self._own.remove(fd)
@@ -267,6 +271,27 @@ def _descriptors(plan: Plan, engine: Engine, fds: _Opened, info: int, key: int) 
 def _adopt_orphans() -> None:
     """Make this process the reaper of what it started (prctl(2)), so that nothing is left behind where process 1 does not reap."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _open_plainly(root: str, path: str) -> int:
+    """The absolute `path` below `root`, opened one name at a time, so that no symbolic link can be slipped in. Raises `BackendError`."""
+    fd = os.open(root, os.O_PATH)
+    try:
+        for name in Path(path).parts[1:]:
+            below = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        if not stat.S_ISLNK(os.fstat(fd).st_mode):
+            return fd
+    except OSError as error:
+        os.close(fd)
+        raise _changed(path) from error
+    os.close(fd)
+    raise _changed(path)
+
+
+def _changed(path: str) -> BackendError:
+    return BackendError(f"{path} changed while the capsule started", "look who changes it, then run again")
 
 
 def _read_info(info: int, process: subprocess.Popen[bytes]) -> int:

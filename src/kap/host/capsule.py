@@ -158,7 +158,7 @@ async def _run(job: Job, plan: Plan, engine: bubblewrap.Engine, streams: Streams
         box = bubblewrap.start(plan, engine, streams.stdio, setsid=setsid)
         _raise_descriptor_limit()
         async with contextlib.AsyncExitStack() as stack:
-            counting = await _serve(job, _sockets(box), box, stack)
+            counting = await _serve(job, _sockets(box, plan), box, stack)
             await asyncio.sleep(0)
             await asyncio.sleep(0)  # two turns of the loop: what came meanwhile is read, then handled
             if signals.first is not None:
@@ -187,7 +187,7 @@ def _notice(job: Job, code: str, detail: str = "") -> Event:
     return Event("notice", "capsule", code, policy=job.policy.digest[:12], detail=detail)
 
 
-def _sockets(box: bubblewrap.Box) -> list[PlaneSocket]:
+def _sockets(box: bubblewrap.Box, plan: Plan) -> list[PlaneSocket]:
     try:
         sockets = open_sockets(box.init)
     except BackendError:
@@ -196,6 +196,7 @@ def _sockets(box: bubblewrap.Box) -> list[PlaneSocket]:
         raise
     try:
         box.wait_until_held()
+        box.verify(plan)
     except BackendError:
         for item in sockets:
             item.sock.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -101,7 +102,12 @@ def absent(parts: set[str]) -> list[str]:
 def versions() -> list[str]:
     """Versions of the peers that are there."""
     asked = (("squid", "--version"), ("tinyproxy", "-v"), ("dnsmasq", "--version"))
-    return [" ".join(version_of(program, argument).split()[:3]) for program, argument in asked if find(program)]
+    found = [
+        (program, re.search(r"\d+(?:\.\d+)+", version_of(program, argument)))
+        for program, argument in asked
+        if find(program)
+    ]
+    return [f"{program} {version[0]}" for program, version in found if version]
 
 
 def write(text: str) -> None:

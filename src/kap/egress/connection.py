@@ -102,7 +102,8 @@ class ClientSide(asyncio.Protocol):
         """Something here failed: refuse, loudly for the operator, silently for the client."""
         _log.error("internal error on a connection of %s: %r", self.client, error, exc_info=error)
         self.record("egress.internal-error", "deny", detail=repr(error))
-        self.abort()
+        # Another object may stand for the connection by now, and it is the one that has the server's side.
+        self.plane.connections.get(self.key, self).abort()
 
     def finish(self, answer: bytes) -> None:
         """Write the last bytes to the client and close without cutting them off."""

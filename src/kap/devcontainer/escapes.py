@@ -135,7 +135,7 @@ def _of_service(name: str, service: Mapping[str, Any], guarded: tuple[PurePosixP
     for capability in _texts(service.get("cap_add")):
         if capability.upper().removeprefix("CAP_") in CAPABILITIES:
             yield Escape("gate.capabilities", name, f"cap_add: {capability}", "remove it from cap_add")
-    for device in service.get("devices") or ():
+    for device in _list(service.get("devices")):
         source = str(device.get("source", "") if isinstance(device, dict) else device).split(":")[0]
         if source.startswith(_DEVICES):
             yield Escape(
@@ -147,12 +147,12 @@ def _of_service(name: str, service: Mapping[str, Any], guarded: tuple[PurePosixP
         )
     if service.get("use_api_socket"):
         yield Escape("gate.engine-socket", name, "use_api_socket: true", "remove it: the engine's socket is the host")
-    for hook in [*(service.get("post_start") or ()), *(service.get("pre_stop") or ())]:
+    for hook in [*_list(service.get("post_start")), *_list(service.get("pre_stop"))]:
         if isinstance(hook, dict) and hook.get("privileged"):
             yield Escape(
                 "gate.privileged", name, "a privileged hook", "remove privileged: true from post_start and pre_stop"
             )
-    for volume in service.get("volumes") or ():
+    for volume in _list(service.get("volumes")):
         if isinstance(volume, dict) and volume.get("type") == "bind":
             yield from mount(name, str(volume.get("source", "")), bool(volume.get("read_only")), guarded)
     yield from _files(name, service)
@@ -160,8 +160,7 @@ def _of_service(name: str, service: Mapping[str, Any], guarded: tuple[PurePosixP
 
 def _files(name: str, service: Mapping[str, Any]) -> Iterator[Escape]:
     """A service may read its environment from host files; a repository must not choose one outside itself."""
-    extends = service.get("env_file")
-    for entry in extends if isinstance(extends, list) else ():
+    for entry in _list(service.get("env_file")):
         path = str(entry.get("path", "") if isinstance(entry, dict) else entry)
         if path.startswith(("/proc/", "/etc/", "/root/")):
             yield Escape("gate.host-mount", name, f"env_file: {path}", "keep environment files in the project")
@@ -208,5 +207,9 @@ def _of_volume(name: str, volume: Any, guarded: tuple[PurePosixPath, ...]) -> It
         yield from mount("", device, False, guarded)
 
 
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _texts(value: object) -> list[str]:
-    return [str(v) for v in value] if isinstance(value, list) else []
+    return [str(v) for v in _list(value)]

@@ -9,19 +9,20 @@ import json
 import re
 from typing import Any
 
-_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/|/\*|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])', re.S)
+_PART = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*.*?\*/|/\*|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[}\]])', re.S)
 
 
 def loads(text: str) -> Any:
     """The value of `text`. Raises `ValueError` with line and column in its message."""
-
-    def blank(match: re.Match[str]) -> str:
-        part = match.group()
-        if part.startswith('"'):
-            return part
+    text = text.removeprefix("\ufeff")
+    out, end = "", 0
+    for found in _PART.finditer(text):
+        part = found.group()
+        out += text[end : found.start()]
+        end = found.end()
         if part == "/*":
-            line = text.count("\n", 0, match.start()) + 1
-            raise ValueError(f"a comment that begins in line {line} does not end")
-        return re.sub(r"[^\n]", " ", part)
-
-    return json.loads(_TOKEN.sub(blank, text.removeprefix("\ufeff")))
+            raise ValueError(f"a comment that begins in line {text.count(chr(10), 0, found.start()) + 1} does not end")
+        # A comma after nothing is no trailing comma, but an error of its own.
+        kept = part.startswith('"') or (part == "," and out.rstrip()[-1:] in ("", "{", "[", ",", ":"))
+        out += part if kept else re.sub(r"[^\n]", " ", part)
+    return json.loads(out + text[end:])

@@ -5,6 +5,7 @@ Rules: a body that was cut short ends without a clean end; a server that speaks 
 
 from __future__ import annotations
 
+import abc
 import time
 
 from kap.egress.connection import ClientSide
@@ -62,14 +63,17 @@ class Answering(ClientSide):
 
     # -- what Forward does
 
+    @abc.abstractmethod
     def _advance(self) -> None:
-        raise NotImplementedError
+        """Take from the client's bytes what may be taken now."""
 
+    @abc.abstractmethod
     def _ask_again(self) -> None:
-        raise NotImplementedError
+        """Connect anew for the exchange under way."""
 
+    @abc.abstractmethod
     def _refuse(self, code: str, *, detail: str = "", status: int = 0) -> None:
-        raise NotImplementedError
+        """End the connection for the reason `code`."""
 
     # -- its answer
 

@@ -6,6 +6,7 @@ ended with FIN, and what the client still sends is thrown away for a moment, so 
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import logging
 import time
@@ -24,7 +25,7 @@ LINGER_BYTES = 1 << 20
 _log = logging.getLogger("kap.egress")
 
 
-class ClientSide(asyncio.Protocol):
+class ClientSide(asyncio.Protocol, abc.ABC):
     """Base of the protocols. Subclasses say what to do with bytes, a passed deadline, a new policy."""
 
     __slots__ = ("client", "deadline", "ended", "key", "peer", "plane", "started", "subject", "transport")
@@ -82,9 +83,9 @@ class ClientSide(asyncio.Protocol):
         if now >= self.deadline:
             self.expire()
 
+    @abc.abstractmethod
     def expire(self) -> None:
         """The deadline has passed."""
-        raise NotImplementedError
 
     def revoked_by(self, policy: Policy) -> bool:
         """True when a new policy forbids what this connection is doing (it is then closed by `revoke`)."""

@@ -44,8 +44,8 @@ class Answering(ClientSide):
 
     _responses: ResponseParser
 
-    def __init__(self, plane: PlaneState, requests: RequestParser) -> None:
-        super().__init__(plane)
+    def __init__(self, plane: PlaneState, requests: RequestParser, before: ClientSide | None) -> None:
+        super().__init__(plane, before)
         self.requests = requests
         self._state = IDLE
         self._exchange: Exchange | None = None
@@ -143,7 +143,7 @@ class Answering(ClientSide):
         if received:
             self.transport.write(received)
         self._state = DEAD
-        Relay(self.plane).begin(self, server, grant, self.up + len(sent), self.down + len(received))
+        Relay(self.plane, self).begin(server, grant, self.up + len(sent), self.down + len(received))
 
     def _adopt(self, server: ServerSide) -> None:
         self.server = server

@@ -29,6 +29,7 @@ _SERVER_NAME = 0
 _OUTER_EXTENSIONS = 0xFD00  # only inside an encrypted hello
 _ECH_TYPES = frozenset({0xFE0D, *range(0xFE08, 0xFE0D), 0xFFCE})  # final, drafts 8 to 12, and their predecessor ESNI
 _ECH_FINAL = 0xFE0D
+_LOOKED_AT = _ECH_TYPES | {_SERVER_NAME, _OUTER_EXTENSIONS}
 _NAME = re.compile(rb"[A-Za-z0-9_-]{1,63}+(?:\.[A-Za-z0-9_-]{1,63}+)*+\.?")
 _EXTENSION = struct.Struct(">HH")
 _KNOWN_NAMES = 1024
@@ -178,26 +179,26 @@ def _parse_extensions(message: bytes, at: int) -> tuple[str | None, bool]:
     at += 2
     sni: str | None = None
     ech = False
-    seen: set[int] = set()
+    kinds: list[int] = []
     unpack = _EXTENSION.unpack_from
-    while at < size:
+    while at < size:  # every tunnel runs through here: as little as possible for extensions that say nothing to us
         kind, length = unpack(message, at)
         at += 4
-        end = at + length
-        if end > size or kind in seen:
-            raise BadHello(
-                "egress.bad-hello", f"extension {kind} twice" if kind in seen else f"extension {kind} too long"
-            )
-        seen.add(kind)
-        if kind == _SERVER_NAME:
-            sni = _server_name(message[at:end])
-        elif kind in _ECH_TYPES:
-            if kind == _ECH_FINAL and (length == 0 or message[at] != 0):
-                raise BadHello("egress.bad-hello", "an inner ClientHello where an outer one belongs")
-            ech = True
-        elif kind == _OUTER_EXTENSIONS:
-            raise BadHello("egress.bad-hello", "ech_outer_extensions outside an encrypted hello")
-        at = end
+        if kind in _LOOKED_AT:
+            if kind == _SERVER_NAME:
+                sni = _server_name(message[at : at + length])
+            elif kind == _OUTER_EXTENSIONS:
+                raise BadHello("egress.bad-hello", "ech_outer_extensions outside an encrypted hello")
+            else:
+                if kind == _ECH_FINAL and (length == 0 or message[at] != 0):
+                    raise BadHello("egress.bad-hello", "an inner ClientHello where an outer one belongs")
+                ech = True
+        kinds.append(kind)
+        at += length
+    if at != size:
+        raise BadHello("egress.bad-hello", f"extension {kinds[-1]} too long")
+    if len(set(kinds)) != len(kinds):
+        raise BadHello("egress.bad-hello", "an extension twice")
     return sni, ech
 
 

@@ -32,8 +32,18 @@ class ClientSide(asyncio.Protocol, abc.ABC):
 
     transport: asyncio.Transport
 
-    def __init__(self, plane: PlaneState) -> None:
+    def __init__(self, plane: PlaneState, before: ClientSide | None = None) -> None:
         self.plane = plane
+        if before is not None:
+            self.transport = before.transport
+            self.client = before.client
+            self.peer = before.peer
+            self.subject = before.subject
+            self.started = before.started
+            self.deadline = before.deadline
+            self.ended = before.ended
+            self.key = before.key
+            return
         self.client = ""
         self.peer = ""
         self.subject = "app"
@@ -66,16 +76,9 @@ class ClientSide(asyncio.Protocol, abc.ABC):
         """Gone."""
         self.plane.leave(self)
 
-    def take_over(self, before: ClientSide) -> None:
-        """Stand for the connection in place of `before` from now on."""
-        self.transport = before.transport
-        self.client = before.client
-        self.peer = before.peer
-        self.subject = before.subject
-        self.started = before.started
-        self.deadline = before.deadline
-        self.ended = before.ended
-        self.plane.replace(before, self)
+    def take_over(self) -> None:
+        """Made of the object `before`: stand for the connection in its place from now on."""
+        self.plane.connections[self.key] = self
         self.transport.set_protocol(self)
 
     def tick(self, now: float) -> None:
@@ -112,7 +115,7 @@ class ClientSide(asyncio.Protocol, abc.ABC):
             return
         if answer:
             self.transport.write(answer)
-        Linger(self.plane).begin(self)
+        Linger(self.plane, self).begin()
 
     def record(
         self,
@@ -175,9 +178,9 @@ class Linger(ClientSide):
 
     __slots__ = ("_left",)
 
-    def begin(self, before: ClientSide) -> None:
+    def begin(self) -> None:
         """Take the connection over after its last answer was written."""
-        self.take_over(before)
+        self.take_over()
         self._left = LINGER_BYTES
         self.deadline = time.monotonic() + LINGER_SECONDS
         if self.ended or not self.transport.can_write_eof():

@@ -26,9 +26,9 @@ class Entrance(ClientSide):
         try:
             target = self.plane.known_connects.get(data)
             if target is not None:
-                Tunnel(self.plane).begin_connect(self, target, b"")
+                Tunnel(self.plane, before=self).begin_connect(target, b"")
             else:
-                Forward(self.plane).begin(self, data)
+                Forward(self.plane, before=self).begin(data)
         except Exception as error:  # noqa: BLE001 - fail closed
             self.broken(error)
 

@@ -36,8 +36,8 @@ class Forward(Answering):
 
     __slots__ = ("_by_proxy", "_first", "_head_started", "_kind", "_pinned", "_remembers", "_route")
 
-    def __init__(self, plane: PlaneState, origin_port: int | None = None) -> None:
-        super().__init__(plane, RequestParser(plane.wire_limits, origin_port=origin_port))
+    def __init__(self, plane: PlaneState, origin_port: int | None = None, before: ClientSide | None = None) -> None:
+        super().__init__(plane, RequestParser(plane.wire_limits, origin_port=origin_port), before)
         self._kind: EgressKind = "http" if origin_port is None else "transparent-http"
         self._pinned: Target | None = None
         self._head_started = False
@@ -53,10 +53,10 @@ class Forward(Answering):
         self.deadline = self.started + self.plane.limits.head_seconds
         self.transport.set_write_buffer_limits(high=self.plane.limits.buffer_bytes)
 
-    def begin(self, before: ClientSide, data: bytes) -> None:
+    def begin(self, data: bytes) -> None:
         """The first bytes on the proxy port, whatever they are."""
         self._first = data
-        self.take_over(before)
+        self.take_over()
         self.transport.set_write_buffer_limits(high=self.plane.limits.buffer_bytes)
         self.data_received(data)
 
@@ -65,9 +65,9 @@ class Forward(Answering):
         self._state = DEAD
         return replies.reply("egress.limit-connections")
 
-    def begin_inside(self, before: ClientSide, server: ServerSide, grant: Grant, data: bytes) -> None:
+    def begin_inside(self, server: ServerSide, grant: Grant, data: bytes) -> None:
         """HTTP inside a tunnel to `grant.target`, already connected; `data` are its first bytes."""
-        self.take_over(before)
+        self.take_over()
         self._kind = grant.kind
         self._pinned = grant.target
         self.grant = grant
@@ -178,7 +178,7 @@ class Forward(Answering):
             self.plane.remember_connect(self._first, target)
         self._release()
         self._leave_closed_event()
-        Tunnel(self.plane).begin_connect(self, target, rest)
+        Tunnel(self.plane, before=self).begin_connect(target, rest)
 
     def _may_reuse(self, target: Target, policy: Policy) -> bool:
         server, grant = self.server, self.grant

@@ -48,7 +48,7 @@ class Relay(ClientSide):
 
     server: ServerSide
 
-    def begin(self, before: ClientSide, server: ServerSide, grant: Grant, up: int, down: int) -> None:
+    def begin(self, server: ServerSide, grant: Grant, up: int, down: int) -> None:
         """Take both sides over. `up` and `down` count the bytes that have already passed."""
         self.grant = grant
         self.server = server
@@ -61,7 +61,7 @@ class Relay(ClientSide):
         self._client_full = False
         self._server_full = False
         self._closing_code = "egress.allowed"
-        self.take_over(before)
+        self.take_over()
         server.owner = self
         limits = self.plane.limits
         self.deadline = time.monotonic() + limits.idle_seconds

@@ -111,11 +111,6 @@ class PlaneState:
         else:
             del self.per_client[connection.peer]
 
-    def replace(self, before: ClientSide, after: ClientSide) -> None:
-        """Another protocol object stands for the same connection from now on."""
-        after.key = before.key
-        self.connections[after.key] = after
-
     def remember_connect(self, head: bytes, target: Target) -> None:
         """`head`, all of a client's first bytes, is a strictly parsed CONNECT to `target`: the same bytes mean the same next time."""
         if len(head) <= _KNOWN_BYTES:

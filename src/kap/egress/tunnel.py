@@ -52,8 +52,8 @@ class Tunnel(ClientSide):
         "server",
     )
 
-    def __init__(self, plane: PlaneState, port: int = 443) -> None:
-        super().__init__(plane)
+    def __init__(self, plane: PlaneState, port: int = 443, before: ClientSide | None = None) -> None:
+        super().__init__(plane, before)
         self._port = port
         self._kind: EgressKind = "transparent-tls"
         self._state = NAMING
@@ -78,9 +78,9 @@ class Tunnel(ClientSide):
         self._state = DEAD
         return b""
 
-    def begin_connect(self, before: ClientSide, target: Target, rest: bytes) -> None:
+    def begin_connect(self, target: Target, rest: bytes) -> None:
         """CONNECT `target` was asked for; `rest` came behind its head."""
-        self.take_over(before)
+        self.take_over()
         self._kind = "connect"
         self._buffer = rest
         self._connect(target)
@@ -222,7 +222,7 @@ class Tunnel(ClientSide):
         assert server is not None and grant is not None
         grant.ech = ech
         self._state = DEAD
-        Relay(self.plane).begin(self, server, grant, self._up, self._down)
+        Relay(self.plane, self).begin(server, grant, self._up, self._down)
 
     def _speak_http(self, data: bytes) -> None:
         from kap.egress.forward import Forward  # Forward makes Tunnels, and a Tunnel may turn into a Forward.
@@ -230,7 +230,7 @@ class Tunnel(ClientSide):
         server, grant = self.server, self.grant
         assert server is not None and grant is not None
         self._state = DEAD
-        Forward(self.plane, grant.target.port).begin_inside(self, server, grant, data)
+        Forward(self.plane, grant.target.port, self).begin_inside(server, grant, data)
 
     # -- naming (transparent TLS)
 

@@ -13,11 +13,11 @@ from kap.audit.log import AuditLog
 from kap.config.model import Proxy
 from kap.dns.resolvers import upstream_servers
 from kap.dns.server import NameServer
+from kap.egress.credentials import upstream_proxy
 from kap.egress.plane import Plane
 from kap.egress.resolve import SystemResolver
 from kap.policy.compiler import Policy
 from kap.policy.live import Live
-from kap.sidecar.credentials import upstream_proxy
 from kap.sidecar.listeners import Kind, Serve
 from kap.sidecar.probe import OWN_NAME
 from kap.sidecar.resolver import ServerResolver

@@ -21,10 +21,10 @@ from kap import __version__
 from kap.audit.event import Event
 from kap.audit.log import AuditLog
 from kap.config.model import Proxy
+from kap.egress.credentials import upstream_proxy
 from kap.policy.compiler import Policy
 from kap.policy.live import Live
 from kap.sidecar import status as status_file
-from kap.sidecar.credentials import upstream_proxy
 from kap.sidecar.interfaces import find_addresses
 from kap.sidecar.listeners import DEFAULT_PORTS, Endpoint, Kind, Listener, Supervisor, bind, parse_endpoint
 from kap.sidecar.planes import Planes

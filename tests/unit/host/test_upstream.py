@@ -59,5 +59,12 @@ def test_the_owners_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("MISSING", raising=False)
     with pytest.raises(ConfigError, match="MISSING"):
         upstream_proxy(loaded(tmp_path, owner=TABLE + 'auth_env = "MISSING"\n'))
-    with pytest.raises(ConfigError, match="cannot read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         upstream_proxy(loaded(tmp_path, owner=TABLE + f'auth_file = "{tmp_path}/missing"\n'))
+
+
+def test_what_is_no_login_is_refused_as_in_the_sidecar(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("user:password\nX-Evil: 1\n")
+    with pytest.raises(ConfigError, match="does not hold user:password"):
+        upstream_proxy(loaded(tmp_path, owner=TABLE + f'auth_file = "{secret}"\n'))

@@ -102,9 +102,9 @@ def test_healthy_and_checked_from_outside(either: Sidecar) -> None:
         "dns-tcp",
     ]
     assert either.status()["healthy"] is True
-    eventually(
-        lambda: len([e for e in either.events() if e.get("subject") == "probe"]) == 5, "probes are marked in the log"
-    )
+    assert either.verdict("b.example.com") == (403, "egress.not-listed")
+    eventually(lambda: either.events("egress.not-listed"), "what comes behind the probes is logged")
+    assert [event["host"] for event in either.events() if event["kind"] == "decision"] == ["b.example.com"]
 
 
 def test_healthy_with_a_policy_that_allows_everything(box: Sidecar) -> None:
@@ -121,6 +121,7 @@ def test_without_a_policy_everything_is_refused_and_health_is_red_until_one_appe
     assert box.status()["healthy"] is False
     result = box.check()
     assert result.returncode == 1 and "no policy is in force" in result.stderr
+    eventually(lambda: any(event.get("subject") == "probe" for event in box.events("egress.no-policy")), "it is logged")
     box.write(box.text("a.example.com", more="\n"))
     box.loads(1)
     assert box.status()["healthy"] is True

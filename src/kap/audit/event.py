@@ -1,12 +1,14 @@
 """One line of the audit log (``schemas/event.schema.json``). A contract: fields are added, never renamed; `v` counts breaking changes.
 
-Rules: one ``decision`` event per decision; a ``closed`` event gives a tunnel's bytes and duration under the decision's `id`;
-``notice`` events say what happened to kap itself (reload, failed reload, start, stop). No secret is ever put in: no header values,
-no URL path or query, no bodies. Text chosen by a client is bounded to 255 characters; control characters are escaped where shown.
+Rules: one ``decision`` event per decision, probes of the health check that went as they should excepted (`PROBE_ANSWERS`); a ``closed``
+event gives a tunnel's bytes and duration under the decision's `id`; ``notice`` events say what happened to kap itself (reload, failed
+reload, start, stop). No secret is ever put in: no header values, no URL path or query, no bodies. Text chosen by a client is bounded to
+255 characters; control characters are escaped where shown.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -19,8 +21,18 @@ TEXT_LIMIT = 255
 """Characters kept of a text field."""
 
 PROBE_HOST = "kap-probe.invalid"
-"""The name kap's own health checks ask for. It can exist nowhere (RFC 6761 6.4), so whoever asks for it, refusing it tells nobody
-anything: the log marks such events with the subject ``probe``, and they are left out of what people are shown."""
+"""The name kap's own health checks ask for, which every plane has to refuse. It can exist nowhere (RFC 6761 6.4), so whoever asks for
+it, refusing it tells nobody anything."""
+
+PROBE_OWN_NAME = "kap-self.invalid"
+"""The name they ask the name server for, which it has to answer with its own address."""
+
+PROBE_ANSWERS: Mapping[str, frozenset[str]] = {
+    PROBE_HOST: frozenset({"egress.not-listed", "egress.deny-rule", "dns.not-listed", "dns.deny-rule"}),
+    PROBE_OWN_NAME: frozenset({"dns.allowed"}),
+}
+"""What comes of a probe where all is well: the log leaves it out, or it would hold little else (seven events every few seconds). What
+else comes of one is recorded with the subject ``probe``, and left out of what people are shown as denials."""
 
 
 class Event(msgspec.Struct, omit_defaults=True):

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from kap.audit.event import PROBE_HOST, TEXT_LIMIT, Event
+from kap.audit.event import PROBE_ANSWERS, TEXT_LIMIT, Event
 from kap.audit.logfile import LogFile
 
 MIN_BYTES = 65_536
@@ -75,7 +75,7 @@ class AuditLog:
         self._closed = False
 
     def record(self, event: Event) -> None:
-        """Stamp `event` (`ts`, `seq`, `capsule`, `process`) and append it. Never raises."""
+        """Stamp `event` (`ts`, `seq`, `capsule`, `process`) and append it; what `PROBE_ANSWERS` names is left out. Never raises."""
         try:
             self._record(event)
         except Exception:  # noqa: BLE001 - a plane must not fail because its log does
@@ -108,13 +108,16 @@ class AuditLog:
             _log.error("%d audit events were never written to %s", lost, self.path)
 
     def _record(self, event: Event) -> None:
+        expected = PROBE_ANSWERS.get(event.host)
+        if expected is not None:
+            if event.code in expected and event.kind == "decision":
+                return
+            event.subject = "probe"
         if self._attribute is not None and event.verdict == "deny" and event.kind == "decision" and not event.process:
             try:
                 event.process = self._attribute(event)
             except Exception:  # noqa: BLE001 - best effort: an event without a process is still an event
                 event.process = ""
-        if event.host == PROBE_HOST:
-            event.subject = "probe"
         if self._capsule:
             event.capsule = self._capsule
         length = len(event.host) + len(event.detail) + len(event.process) + len(event.client) + len(event.method)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
+from kap.audit.event import PROBE_OWN_NAME
 from kap.audit.log import AuditLog
 from kap.config.model import Proxy
 from kap.dns.resolvers import upstream_servers
@@ -19,8 +20,10 @@ from kap.egress.resolve import SystemResolver
 from kap.policy.compiler import Policy
 from kap.policy.live import Live
 from kap.sidecar.listeners import Kind, Serve
-from kap.sidecar.probe import OWN_NAME
 from kap.sidecar.resolver import ServerResolver
+
+OWN_NAME = "kap"
+"""The sidecar's name for its clients, answered with its own address whatever the policy."""
 
 _AT_START = ("listen", "dns_listen", "dns_upstream")
 
@@ -59,7 +62,7 @@ class Planes:
             answer="self" if transparent else "forward",
             addresses=answers,
             upstream=proxy.dns_upstream or None,
-            names={OWN_NAME: answers},
+            names={OWN_NAME: answers, PROBE_OWN_NAME: answers},
             limits=limits,
         )
 

@@ -1,7 +1,7 @@
 """The health check: ask the running sidecar what a client would ask, and believe only its answers.
 
 Rules: every listener is asked for a host that can exist nowhere and has to refuse it with a reason of kap's; the name server has to
-know the sidecar's own name besides (the positive control: refusing everything is not health). Plain sockets and one deadline: the
+know a name of the sidecar's own besides (the positive control: refusing everything is not health). Plain sockets and one deadline: the
 check must neither hang nor need what it checks. Sources: RFC 1035 4 (DNS messages), RFC 9110 9.3.6 (CONNECT).
 """
 
@@ -18,14 +18,11 @@ from pathlib import Path
 
 import msgspec
 
-from kap.audit.event import PROBE_HOST
+from kap.audit.event import PROBE_ANSWERS, PROBE_HOST, PROBE_OWN_NAME
 from kap.sidecar import status as status_file
 from kap.sidecar.status import ListenerStatus, Status
 
-OWN_NAME = "kap"
-"""The sidecar's own name, which its name server answers with its own address."""
-
-_REFUSED = {b"egress.not-listed", b"egress.deny-rule"}
+_REFUSED = {code.encode() for code in PROBE_ANSWERS[PROBE_HOST] if code.startswith("egress.")}
 _NXDOMAIN = 3
 
 
@@ -152,7 +149,7 @@ def _ask_dns(listener: ListenerStatus, status: Status, deadline: float) -> str:
     rcode, found = _query(listener, PROBE_HOST, deadline)
     if rcode != _NXDOMAIN:
         raise _Unhealthy(f"a name that does not exist is answered with RCODE {rcode} {sorted(found)}")
-    rcode, found = _query(listener, OWN_NAME, deadline)
+    rcode, found = _query(listener, PROBE_OWN_NAME, deadline)
     wanted = {address for address in status.own_addresses if ":" not in address}
     if rcode != 0 or (wanted and found != wanted):
         raise _Unhealthy(f"its own name is answered with RCODE {rcode} {sorted(found)}")

@@ -16,8 +16,8 @@ from kap.audit.event import Event
 from kap.audit.log import MIN_BYTES, AuditLog, clip
 
 
-def deny(host: str = "blocked.example.com", **more: object) -> Event:
-    return Event("decision", "egress", "egress.not-listed", verdict="deny", host=host, port=443, **more)  # type: ignore[arg-type]
+def deny(host: str = "blocked.example.com", code: str = "egress.not-listed", **more: object) -> Event:
+    return Event("decision", "egress", code, verdict="deny", host=host, port=443, **more)  # type: ignore[arg-type]
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -312,11 +312,27 @@ def test_record_swallows_an_event_that_is_none(tmp_path: Path) -> None:
     assert log.dropped == 1
 
 
-def test_the_probe_of_the_health_check_is_marked_whoever_sends_it(tmp_path: Path) -> None:
+def test_a_probe_that_went_as_it_should_is_left_out_and_its_neighbours_are_not(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "events.jsonl")
-    for host in ("kap-probe.invalid", "kap-probe.invalid.example.com", "x.kap-probe.invalid"):
-        log.record(deny(host))
-    assert [line.get("subject") for line in lines(tmp_path / "events.jsonl")] == ["probe", None, None]
+    for host in ("kap-probe.invalid", "kap-probe.invalid.example.com", "x.kap-probe.invalid", "kap-self.invalid"):
+        for code in ("egress.not-listed", "egress.deny-rule", "dns.not-listed", "dns.deny-rule"):
+            log.record(deny(host, code))
+    log.record(Event("decision", "dns", "dns.allowed", verdict="allow", host="kap-self.invalid", method="A"))
+    found = lines(tmp_path / "events.jsonl")
+    hosts = ["kap-probe.invalid.example.com", "x.kap-probe.invalid", "kap-self.invalid"]
+    assert [line["host"] for line in found] == [host for host in hosts for _ in range(4)]
+    assert [line["seq"] for line in found] == list(range(1, 13))
+    assert [line.get("subject") for line in found] == [None] * 8 + ["probe"] * 4
+
+
+@pytest.mark.parametrize(
+    "code", ["egress.allowed", "egress.no-policy", "egress.internal-error", "dns.allowed", "dns.limit"]
+)
+def test_a_probe_that_failed_is_recorded_and_marked(tmp_path: Path, code: str) -> None:
+    log = AuditLog(tmp_path / "events.jsonl")
+    log.record(deny("kap-probe.invalid", code))
+    (line,) = lines(tmp_path / "events.jsonl")
+    assert (line["code"], line["subject"]) == (code, "probe")
 
 
 def test_resize_takes_effect_at_the_next_write(tmp_path: Path) -> None:

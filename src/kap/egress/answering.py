@@ -99,7 +99,7 @@ class Answering(ClientSide):
                 exchange.answered = False  # Nothing of it was written.
                 self._refuse("egress.bad-response", detail=bad.message)
             else:
-                self._cut()
+                self.abort()
             return
         if exchange.proxy_status:
             status = exchange.proxy_status
@@ -184,18 +184,13 @@ class Answering(ClientSide):
             if self._state != EXCHANGE or self._exchange is not exchange:
                 return
         if exchange.answered:
-            self._cut()
+            self.abort()
         elif exchange.repeatable and exchange.silent:
             # The server closed a kept connection while the request was on its way: RFC 9112 9.3.1 lets us ask again.
             exchange.repeatable = False
             self._ask_again()
         else:
             self._refuse("egress.bad-response", detail="the host closed the connection without an answer")
-
-    def _cut(self) -> None:
-        """A body cannot be completed: the client must not take what it has for the whole."""
-        self._release()
-        reset(self.transport)
 
     # -- back-pressure
 
@@ -251,9 +246,9 @@ class Answering(ClientSide):
             self.record_closed(number, grant.decision.code, grant.target, grant.address, self.up, self.down)
 
     def abort(self) -> None:
-        """See `ClientSide`."""
+        """See `ClientSide`. By RST: an answer under way must not look whole."""
         self._release()
-        self.transport.abort()
+        reset(self.transport)
 
     def tick(self, now: float) -> None:
         """While an exchange moves it has time: for the whole request and the first byte of the answer, then to go on."""

@@ -288,7 +288,7 @@ class Forward(Answering):
         method = "" if head is None else head.method.decode("ascii")
         self.record(code, "deny", target=target, method=method, rule=rule, address=address, detail=detail)
         if exchange is not None and exchange.answered:
-            self._cut()
+            self.abort()
             return
         self._release()
         self._leave_closed_event()

@@ -149,12 +149,12 @@ class Relay(ClientSide):
             _close(self.transport, error)
 
     def abort(self) -> None:
-        """Both sides, at once."""
+        """Both sides, at once, by RST: neither may take what it has for the whole."""
         if self._splice is not None:
             self._splice.close(ConnectionAbortedError())
             return
-        self.transport.abort()
-        self.server.transport.abort()
+        reset(self.transport)
+        reset(self.server.transport)
 
     def _server_already_gone(self) -> None:
         if self.server.lost or not self.server_ended():

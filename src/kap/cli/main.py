@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str, bool]] = {
     "explain": ("kap.cli.explain", "Say whether a target is allowed, by which rule, and how to change that.", False),
     "run": ("kap.cli.run", "Run a command in a capsule, with no container engine.", False),
     "why-denied": ("kap.cli.why_denied", "Show what was refused, why, and the fix.", False),
+    "init": ("kap.cli.init", "Put a project's dev container into a capsule.", False),
+    "uninit": ("kap.cli.uninit", "Take kap out of a project again: what kap init wrote.", False),
     "overlay": ("kap.cli.overlay", "Close a compose dev container: write its overlay and accept its policy.", False),
     "status": ("kap.cli.status", "Check that the capsule of this project is closed and works.", False),
     "schema": ("kap.cli.schema", "Print the JSON Schema of kap.toml.", False),

@@ -12,7 +12,10 @@ import click
 @click.option(
     "--refresh", "only_refresh", is_flag=True, help="Accept nothing: for initializeCommand in devcontainer.json."
 )
-def command(directory: Path, only_refresh: bool) -> int:
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Its devcontainer.json, relative to it, where it has several."
+)
+def command(directory: Path, only_refresh: bool, config: Path | None) -> int:
     """Write the compose overlay that takes a project's dev container off the internet, and make its kap.toml the policy in force.
 
     The policy is copied out of the workspace: later changes of kap.toml change nothing until this command is run again. With --refresh the
@@ -21,7 +24,7 @@ def command(directory: Path, only_refresh: bool) -> int:
     from kap.audit.printable import printable
     from kap.host.overlay import refresh
 
-    done = refresh(directory, accept=not only_refresh)
+    done = refresh(directory, accept=not only_refresh, config=config)
     state = "written" if done.changed else "up to date"
     click.echo(
         f"overlay {state}: {printable(str(done.overlay))} ({', '.join(map(printable, done.services))}; {done.network})"

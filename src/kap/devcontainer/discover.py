@@ -50,9 +50,10 @@ def find(project: Path) -> Path:
     )
 
 
-def read(project: Path) -> DevContainer:
-    """Read the devcontainer.json of `project` (absolute). Raises `ConfigError` for one that is missing, broken or not for compose."""
-    path = find(project)
+def read(project: Path, config: Path | None = None) -> DevContainer:
+    """Read the devcontainer.json of `project` (absolute), or the one at `config`. Raises `ConfigError` for one that is missing,
+    broken or not for compose."""
+    path = config or find(project)
     try:
         value = jsonc.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError) as error:

@@ -38,13 +38,15 @@ class Refreshed(msgspec.Struct, frozen=True):
     listed: bool
 
 
-def refresh(project: Path, home: Path, state: Path, taken: Taken, *, accept: bool) -> Refreshed:
+def refresh(
+    project: Path, home: Path, state: Path, taken: Taken, *, accept: bool, config: Path | None = None
+) -> Refreshed:
     """Check the project (a real path) and write its overlay; with `accept`, make its kap.toml the policy in force.
 
-    `home`, `state`: kap's directory and the project's in it. Raises `ConfigError` for a project that cannot be closed or has no policy
-    yet, `BackendError` where there is no docker compose.
+    `home`, `state`: kap's directory and the project's in it. `config`: its devcontainer.json, where it has several. Raises
+    `ConfigError` for a project that cannot be closed or has no policy yet, `BackendError` where there is no docker compose.
     """
-    found = discover.read(project)
+    found = discover.read(project, config)
     compose.check_version()
     model = compose.resolve(found.compose_files)
     if found.service not in model.services:
@@ -60,7 +62,7 @@ def refresh(project: Path, home: Path, state: Path, taken: Taken, *, accept: boo
             f"no policy has been accepted for {project} on this machine", "look at its kap.toml, then run: kap overlay"
         )
     network = subnets.choose(capsule.name, taken(capsule.name), services=len(model.services), current=range_)
-    text = overlay.dump(overlay.build(_plan(capsule, found, model, network)))
+    text = render(capsule, found, model, network)
     compose.resolve(found.compose_files, text=text)
     identity.claim(capsule)
     digest = snapshot.accept(capsule) if accept else ""
@@ -82,6 +84,11 @@ def refuse(found: Sequence[Escape], container: DevContainer) -> None:
         f"{container.path.parent}: this project cannot be closed\n    " + "\n    ".join(lines),
         "change these and run it again",
     )
+
+
+def render(capsule: Capsule, found: DevContainer, model: Project, network: subnets.Network) -> str:
+    """The overlay's text."""
+    return overlay.dump(overlay.build(_plan(capsule, found, model, network)))
 
 
 def _plan(capsule: Capsule, found: DevContainer, model: Project, network: subnets.Network) -> overlay.Plan:

@@ -62,6 +62,14 @@ def parse(text: str) -> Network | None:
         return None
 
 
+def around(address: str, prefix: int) -> Network | None:
+    """The range of `prefix` that `address` lies in; None where it is no IPv4 address."""
+    try:
+        return Network((address, prefix), strict=False)
+    except ValueError:
+        return None
+
+
 def host_routes(table: str) -> list[Network]:
     """The destinations of a Linux routing table (the text of ``/proc/net/route``), without the default route."""
     found = []

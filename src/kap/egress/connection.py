@@ -30,6 +30,18 @@ class ClientSide(asyncio.Protocol, abc.ABC):
 
     __slots__ = ("client", "deadline", "ended", "key", "peer", "plane", "started", "subject", "transport")
 
+    client: str
+    """``address:port`` of the client's socket, for the log."""
+    deadline: float
+    """When `expire` is due (`time.monotonic`)."""
+    ended: bool
+    """The client has sent FIN."""
+    key: int
+    """Of the plane's registry, the same for every object that stands for the connection."""
+    peer: str
+    """The client's address, for its limit."""
+    started: float
+    subject: str
     transport: asyncio.Transport
 
     def __init__(self, plane: PlaneState, before: ClientSide | None = None) -> None:
@@ -50,7 +62,7 @@ class ClientSide(asyncio.Protocol, abc.ABC):
         self.started = 0.0
         self.deadline = 0.0
         self.ended = False
-        self.key = 0  # of the plane's registry, the same for every object that stands for the connection
+        self.key = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accepted."""

@@ -76,11 +76,11 @@ class Exchange(msgspec.Struct):
             if event is None:
                 break
             self.silent = False
-            if type(event) is ResponseHead:
+            if isinstance(event, ResponseHead):
                 self._response_head(event, parts, requests)
                 if self.proxy_status:
                     return b""
-            elif type(event) is End:
+            elif isinstance(event, End):
                 self.finished = True
                 if self.chunked_down:
                     parts.append(last_chunk(event.trailers))

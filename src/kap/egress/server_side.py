@@ -18,7 +18,9 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s
 class ServerOwner(Protocol):
     """What a `ServerSide` calls."""
 
-    server: ServerSide | None
+    @property
+    def server(self) -> ServerSide | None:
+        """The one it owns now."""
 
     def server_data(self, data: bytes) -> None:
         """The server sent bytes."""

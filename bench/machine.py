@@ -192,8 +192,32 @@ def find(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin:/sbin")
 
 
-def describe() -> list[str]:
-    """The machine in general words, for the report: nothing that names it."""
+class OtherWork:
+    """How much of the machine was taken by programs that are not the benchmark's, from now until `share` is asked."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._busy, self._ours = _busy_seconds(), _our_seconds()
+
+    def share(self) -> float:
+        """0 to 1, of all cores. To be asked when every process of the benchmark has ended: only then is their time known."""
+        others = (_busy_seconds() - self._busy) - (_our_seconds() - self._ours)
+        return max(0.0, others / ((time.monotonic() - self._began) * (os.cpu_count() or 1)))
+
+
+def _busy_seconds() -> float:
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    user, nice, system, _, _, hard, soft, stolen = fields
+    return (user + nice + system + hard + soft + stolen) / os.sysconf("SC_CLK_TCK")
+
+
+def _our_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def describe(other_work: float) -> list[str]:
+    """The machine in general words, for the report: nothing that names it. `other_work`: what `OtherWork.share` says."""
     model = next(
         (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         "unknown CPU",
@@ -202,7 +226,7 @@ def describe() -> list[str]:
     kernel = ".".join(platform.release().split(".")[:2])
     return [
         f"{len(_cores)} cores ({model}), {memory / 1024**2:.0f} GiB, Linux {kernel}, Python {platform.python_version()}",
-        f"load average when it ended: {os.getloadavg()[0]:.1f}",
+        f"other programs took {other_work:.0%} of the machine meanwhile",
     ]
 
 

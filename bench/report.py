@@ -59,13 +59,14 @@ class Goal:
 def goals(proxies: Samples, names: Samples, rules: dict[str, Any]) -> list[Goal]:
     """The promises of the project against this run."""
     out = []
-    for what, measure, cost, least in GOALS:
+    for what, measure, cost, least in GOALS if proxies else ():
         for peer in ("squid (log)", "squid (no log)"):
             ratio, by_cpu = _ratio(proxies, KAP, peer, measure), _ratio(proxies, peer, KAP, cost)
             out.append(_at_least(f"{what}, to {peer}", ratio, by_cpu, least))
-    memory = medians(proxies).get(KAP, {}).get("kib_per_tunnel")
-    out.append(Goal("resident KiB per idle tunnel", memory, "<= 8", None if memory is None else memory <= 8))
-    for mode, least in (("forward", 0.9), ("local", 0.5)):
+    if proxies:
+        memory = medians(proxies).get(KAP, {}).get("kib_per_tunnel")
+        out.append(Goal("resident KiB per idle tunnel", memory, "<= 8", None if memory is None else memory <= 8))
+    for mode, least in (("forward", 0.9), ("local", 0.5)) if names else ():
         for log in ("log", "no log"):
             ours, theirs = f"kap {mode} (log)", f"dnsmasq {mode} ({log})"
             ratio, by_cpu = _ratio(names, ours, theirs, "udp_per_s"), _ratio(names, theirs, ours, "udp_cpu_us")
@@ -113,7 +114,8 @@ def render(machine: list[str], proxies: Samples, names: Samples, rules: dict[str
         lines += [f"Absent on this machine, so not measured: {', '.join(absent)}.", ""]
     rows = [goal.row() for goal in goals(proxies, names, rules)]
     lines += ["### Promises", "", *grid(["kap", "this run", "by CPU time", "promised", "kept"], rows), ""]
-    lines += ["### Proxies", "", *table("proxy", PROXY_COLUMNS, medians(proxies)), ""]
+    if proxies:
+        lines += ["### Proxies", "", *table("proxy", PROXY_COLUMNS, medians(proxies)), ""]
     if names:
         lines += ["### Name servers", "", *table("server", DNS_COLUMNS, medians(names)), ""]
     if rules:

@@ -19,7 +19,7 @@ from typing import Any
 import egress
 import names
 import report
-from machine import HERE, LOAD_CORE, build, describe, find, version_of
+from machine import HERE, LOAD_CORE, OtherWork, build, describe, find, version_of
 from peers import Dnsmasq, Kap, Origin, proxies
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -40,12 +40,13 @@ def main() -> int:
     parts = set(arguments.only.split(","))
     plan = egress.Plan(arguments.quick)
     build()
+    other_work = OtherWork()
     with tempfile.TemporaryDirectory(prefix="kap-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         proxy_samples, name_samples = measure_planes(folder, plan, parts)
     rules = measure_rules() if "rules" in parts else {}
-    machine = [*describe(), *versions()]
+    machine = [*describe(other_work.share()), *versions()]
     text = report.render(machine, proxy_samples, name_samples, rules, absent(parts))
     goals = report.goals(proxy_samples, name_samples, rules)
     if arguments.json:

@@ -183,7 +183,7 @@ def another_sidecar(project: DevContainer) -> None:
 def test_the_gate_stops_the_container(outcomes: Callable[[Change], Outcome], change: Change, code: str) -> None:
     outcome = outcomes(change)
     assert outcome.up.returncode != 0, outcome.up.stdout
-    assert (outcome.state["Running"], outcome.state["ExitCode"]) == (False, 137)
+    assert (outcome.state.get("Running"), outcome.state.get("ExitCode")) == (False, 137), outcome.up.stderr[-3000:]
     assert code in outcome.log
     assert "NOT ISOLATED" in outcome.log
     failed = [c["code"] for c in outcome.report["checks"] if c["state"] == "failed"]

@@ -41,9 +41,11 @@ class DevContainer:
         self.lab = lab
         self.cli = cli
         self.directory = directory / (called or name)
-        shutil.copytree(
-            REPO / "test-projects" / name, self.directory, symlinks=False, ignore=shutil.ignore_patterns("node_modules")
-        )
+        shutil.copytree(REPO / "test-projects" / name, self.directory, symlinks=False)
+        if called:  # another project than the one its overlay was written for
+            self.overlay.unlink()
+        # A sidecar that is not there is waited for: not long, here.
+        self.edit(self.config, ('"./kap": {}', '"./kap": {"waitSeconds": "2"}'))
         self.home = directory / "home"
         # One for each: the CLI names its temporary files by the millisecond.
         temporary = self.directory.with_name(f"{self.directory.name}.tmp")
@@ -84,7 +86,12 @@ class DevContainer:
         return run(*argv, check=False, env={**self.env, **(env or {})}, cwd=self.directory)
 
     def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._cli("up", "--workspace-folder", str(self.directory), *arguments)
+        """`devcontainer up`; where it fails, what the sidecar said is at the end of `stderr`."""
+        done = self._cli("up", "--workspace-folder", str(self.directory), *arguments)
+        for sidecar in self.containers("kap-sidecar") if done.returncode else ():
+            done.stderr += f"\n--- the sidecar said:\n{self.lab.docker('logs', sidecar, check=False).stderr[-3000:]}"
+            done.stderr += self.lab.docker("inspect", "-f", "{{json .State}}", sidecar, check=False).stdout[-3000:]
+        return done
 
     def exec(self, *argv: str) -> subprocess.CompletedProcess[str]:
         return self._cli("exec", "--workspace-folder", str(self.directory), *argv)

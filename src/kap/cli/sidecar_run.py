@@ -44,7 +44,15 @@ _GLOBAL = Path("/etc/kap/global.toml")
     "listens",
     multiple=True,
     metavar="KIND=ADDRESS[:PORT]",
-    help="Where proxy, http, tls or dns listens. Repeatable.",
+    help="Where proxy, http, tls, dns or (with mitmproxy) gate listens. Repeatable.",
+)
+@click.option(
+    "--addon",
+    "addons",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="mitmproxy addon script for what comes in by the gate. Repeatable; never a file of the project.",
 )
 @click.option(
     "--transparent/--no-transparent",
@@ -77,6 +85,7 @@ def command(
     log: Path | None,
     status: Path | None,
     listens: tuple[str, ...],
+    addons: tuple[Path, ...],
     transparent: bool,
     own_addresses: tuple[str, ...],
     drain: float,
@@ -106,6 +115,7 @@ def command(
             own_addresses=own,
             drain=drain,
             capsule=capsule,
+            addons=addons,
         ),
         frame=frame,
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from mitmproxy import ctx, hooks, master, options
@@ -124,7 +124,9 @@ class _Ready:
 
 def check_hooks(addon: object) -> None:
     """Hold an addon with a `hooks` tuple to it: each is a hook mitmproxy knows and a method the addon has. Raises `KapError`."""
-    named: Sequence[str] = getattr(addon, "hooks", ())
+    named = getattr(addon, "hooks", ())
+    if not isinstance(named, tuple):  # another's addon, to which the word means something else
+        return
     wrong = [name for name in named if name not in hooks.all_hooks or not callable(getattr(addon, name, None))]
     unnamed = [name for name in dir(addon) if name in hooks.all_hooks and named and name not in named]
     if wrong or unnamed:

@@ -101,19 +101,37 @@ class GateAddon:
 
     def running(self) -> None:
         """Hook: mitmproxy's one clock over open connections goes by our limit."""
-        ctx.options.update(tcp_timeout=max(1, int(self.limits.idle_seconds)))
+        seconds = max(1, int(self.limits.idle_seconds))
+        if ctx.options.tcp_timeout != seconds:
+            ctx.options.update(tcp_timeout=seconds)
+
+    def reconfigure(self, limits: Limits, upstream: UpstreamProxy | None) -> None:
+        """Take these limits and this upstream proxy for what connects from now on."""
+        self.limits = limits
+        self.wire_limits = WireLimits(head_bytes=limits.head_bytes)
+        self._upstream = upstream
+        self.running()
 
     # -- listening
+
+    @property
+    def connections(self) -> int:
+        """Client connections open now."""
+        return self._open
 
     async def serve(self, sock: socket.socket) -> None:
         """Accept proxy clients on the bound `sock`. Call while the frame runs. Raises `OSError`."""
         self._servers.append(await asyncio.start_server(self._accept, sock=sock, backlog=BACKLOG))
 
-    async def close(self) -> None:
-        """Stop accepting and cut every client."""
+    def stop_accepting(self) -> None:
+        """Close the listening sockets; open connections go on."""
         for server in self._servers:
             server.close()
         self._servers.clear()
+
+    async def close(self) -> None:
+        """Stop accepting and cut every client."""
+        self.stop_accepting()
         for handler in list(self._handlers().values()):
             cut(handler.client, ctx.master)
 

@@ -2,7 +2,7 @@
 
 Rules: whatever an addon raises in a hook (an exception, `AddonHalt`, a stray cancellation), sync or async, kap's addon or another's,
 refuses the thing the hook was about: a request is answered 500, a connection is not made or is cut. Hooks about kap's own life
-(`load`, `configure`, `running`) let the exception out, so that nothing starts half; the ones at the end run for every addon.
+(`load`, `configure`, `running`) raise a `KapError`, so that nothing starts half; the ones at the end run for every addon.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from mitmproxy import addonmanager, connection, flow, hooks, http
 from mitmproxy.proxy import commands, events, layer, server_hooks
 
 from kap.egress import replies
+from kap.errors import KapError
 
 _log = logging.getLogger("kap.egress.frame")
 _STARTING = frozenset({"load", "configure", "running"})
@@ -33,6 +34,13 @@ class CloseLayer(layer.Layer):  # type: ignore[misc]
 
 class StrictAddonManager(addonmanager.AddonManager):  # type: ignore[misc]
     """See the module."""
+
+    def register(self, addon: object) -> object:
+        """Add one addon and run its `load`. Raises `KapError`, also where the name is taken."""
+        try:
+            return super().register(addon)
+        except Exception as error:
+            raise _no_start(addon, "load", error) from error
 
     async def trigger_event(self, event: hooks.Hook) -> None:
         """Run the hook of every addon in turn; the first failure denies and ends the chain."""
@@ -56,9 +64,9 @@ class StrictAddonManager(addonmanager.AddonManager):  # type: ignore[misc]
                     return
 
     def _failed(self, addon: object, event: hooks.Hook, error: BaseException) -> bool:
-        """Deny what `event` is about; whether the addons behind still get to see it. Raises `error` again for a start."""
+        """Deny what `event` is about; whether the addons behind still get to see it. Raises `error` again, as a `KapError`, for a start."""
         if event.name in _STARTING:
-            raise error
+            raise _no_start(addon, event.name, error) if isinstance(error, Exception) else error
         if event.name == "add_log":
             return True  # to log that a log hook failed would call it again
         _log.error("hook %s of %s failed, denied: %r", event.name, type(addon).__name__, error, exc_info=error)
@@ -67,6 +75,15 @@ class StrictAddonManager(addonmanager.AddonManager):  # type: ignore[misc]
         for subject in event.args():
             deny(subject, event.name, self.master)
         return False
+
+
+def _no_start(addon: object, hook: str, error: Exception) -> KapError:
+    if isinstance(error, KapError):
+        return error
+    return KapError(
+        f"the addon {type(addon).__name__} failed to start ({hook}): {type(error).__name__}: {error}",
+        "nothing starts without it: correct the addon, or leave it out",
+    )
 
 
 def deny(subject: Any, hook: str, master: Any) -> None:

@@ -23,9 +23,11 @@ from kap.errors import KapError, UsageError
 from kap.names.hosts import BadTarget, parse_authority
 from kap.sidecar.status import ListenerStatus
 
-Kind = Literal["proxy", "http", "tls", "dns"]
+Kind = Literal["proxy", "http", "tls", "dns", "gate"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-DEFAULT_PORTS: Mapping[str, int] = {"proxy": 3128, "http": 80, "tls": 443, "dns": 53}
+DEFAULT_PORTS: Mapping[Kind, int] = {"proxy": 3128, "http": 80, "tls": 443, "dns": 53}
+"""``gate`` has none: it is there only where it is asked for."""
+
 WATCH = 0.5
 FIRST_DELAY = 0.5
 LAST_DELAY = 30.0
@@ -51,28 +53,26 @@ def parse_listen(text: str) -> tuple[Kind, Endpoint]:
     name, _, rest = text.partition("=")
     for kind in KINDS:
         if kind == name:
-            return kind, parse_endpoint(rest, DEFAULT_PORTS[kind])
+            return kind, parse_endpoint(rest, DEFAULT_PORTS.get(kind))
     raise UsageError(
         f"--listen {text!r} names no listener", f"write one of {', '.join(KINDS)}: --listen proxy=0.0.0.0:3128"
     )
 
 
-def parse_endpoint(text: str, default_port: int) -> Endpoint:
+def parse_endpoint(text: str, default_port: int | None) -> Endpoint:
     """``ADDRESS[:PORT]``, an IPv6 address in brackets; raises `UsageError`."""
-    wanted = text
-    if text.endswith(":0"):  # no target, but the way to say "any free port"
-        text = text[:-2]
+    any_port = text.endswith(":0")  # no target, but the way to say "any free port"
     try:
-        target = parse_authority(text, default_port)
+        target = parse_authority(text[:-2], 1) if any_port else parse_authority(text, default_port)
     except BadTarget as bad:
         raise UsageError(
-            f"cannot listen on {wanted!r}: {bad}", "write an IP address and a port, like 0.0.0.0:3128"
+            f"cannot listen on {text!r}: {bad}", "write an IP address and a port, like 0.0.0.0:3128"
         ) from bad
     if not target.host.is_ip:
         raise UsageError(
-            f"cannot listen on the name {wanted!r}", "write an IP address; 0.0.0.0 stands for every IPv4 address"
+            f"cannot listen on the name {text!r}", "write an IP address; 0.0.0.0 stands for every IPv4 address"
         )
-    return Endpoint(target.host.text, 0 if wanted.endswith(":0") else target.port)
+    return Endpoint(target.host.text, 0 if any_port else target.port)
 
 
 def bind(kind: Kind, endpoint: Endpoint) -> list[socket.socket]:

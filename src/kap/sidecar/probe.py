@@ -47,6 +47,7 @@ def check(path: Path, *, seconds: float = 4.0) -> list[Check]:
     found = [_own_word(status)]
     asks: dict[str, Callable[[ListenerStatus, Status, float], str]] = {
         "proxy": _ask_proxy,
+        "gate": _ask_proxy,
         "http": _ask_http,
         "tls": _ask_tls,
         "dns": _ask_dns,

@@ -40,10 +40,11 @@ _log = logging.getLogger("kap.sidecar")
 
 
 class Options(msgspec.Struct, frozen=True):
-    """The command line. `listen`: where each kind listens, else the policy's address, else everywhere at the usual port. `log`: None for
-    the policy's, else `DEFAULT_LOG`. `status`: None for ``status.json`` beside the log. `own_addresses`: what allowed names are answered
-    with, () to find out; all other addresses of this machine are never dialled either. `drain`:
-    seconds open connections have at the end. `capsule`: put into every event."""
+    """The command line. `listen`: where each kind listens, else the policy's address, else everywhere at the usual port (``gate``: only
+    where it is given). `log`: None for the policy's, else `DEFAULT_LOG`. `status`: None for ``status.json`` beside the log.
+    `own_addresses`: what allowed names are answered with, () to find out; all other addresses of this machine are never dialled either.
+    `drain`: seconds open connections have at the end. `capsule`: put into every event. `addons`: scripts of other people's mitmproxy
+    addons, for what comes in by the gate."""
 
     config: Path
     global_path: Path | None = None
@@ -55,10 +56,11 @@ class Options(msgspec.Struct, frozen=True):
     own_addresses: tuple[str, ...] = ()
     drain: float = 5.0
     capsule: str = ""
+    addons: tuple[Path, ...] = ()
 
 
 class Service:
-    """One running sidecar. `status` is what ``status.json`` says; `frame` names what the planes run under."""
+    """One sidecar: `prepare`, `run`, `close`. `status` is what ``status.json`` says; `frame` names what the planes run under."""
 
     def __init__(self, options: Options, *, frame: str = "plain") -> None:
         self._options = options
@@ -75,16 +77,38 @@ class Service:
         self.supervisor = Supervisor((), self.audit)
         self._stopping = ""
 
+    async def prepare(self) -> Planes:
+        """Have a policy in force where there is one, and the planes, which listen to nobody yet. Raises `KapError`."""
+        await self.reloader.look()
+        policy = self.live.policy
+        found = find_addresses()
+        answers = self._options.own_addresses or found.capsule
+        self.status.own_addresses = list(answers)
+        self.planes = Planes(
+            self.live,
+            self.audit,
+            policy.config.proxy if policy else Proxy(),
+            own=(*found.own, *answers),
+            answers=answers,
+            transparent=self._options.transparent,
+            gate="gate" in self._options.listen,
+        )
+        return self.planes
+
     async def run(self, stop: asyncio.Event) -> None:
-        """Start, serve until `stop` is set, and end. Raises `KapError` where it cannot start."""
+        """Serve what was prepared until `stop` is set, and end. Raises `KapError` where it cannot."""
         try:
-            await self.reloader.look()
             await self._open()
             gc.collect()
             gc.freeze()  # what is alive now stays alive: no collection looks at it again
             await self._serve(stop)
         finally:
-            await self._close()
+            await self._close_planes()
+
+    def close(self) -> None:
+        """Say how it is now, and close the log. The last call."""
+        self.report()
+        self.audit.close()
 
     def stopping(self, why: str) -> None:
         """Remember, for the log, what ends the service."""
@@ -97,7 +121,7 @@ class Service:
         status.listeners = [listener.status for listener in self.supervisor.listeners]
         status.problems = self._problems()
         status.healthy = not status.problems
-        status.connections = self.planes.egress.connections if self.planes else 0
+        status.connections = self.planes.connections if self.planes else 0
         status.events_dropped = self.audit.dropped
         policy = self.live.policy
         status.restart_needed = self.planes.restart_needed(policy) if self.planes and policy else []
@@ -108,21 +132,12 @@ class Service:
             _log.warning("cannot write %s: %s", self.status_path, error.strerror)
 
     async def _open(self) -> None:
-        """Planes and listeners, by the policy in force, or by the defaults where there is none."""
+        """Listeners, by the policy in force, or by the defaults where there is none."""
+        assert self.planes is not None
         policy = self.live.policy
-        proxy = policy.config.proxy if policy else Proxy()
-        found = find_addresses()
-        answers = self._options.own_addresses or found.capsule
-        self.status.own_addresses = list(answers)
-        self.planes = Planes(
-            self.live,
-            self.audit,
-            proxy,
-            own=(*found.own, *answers),
-            answers=answers,
-            transparent=self._options.transparent,
+        self.supervisor = Supervisor(
+            self._bind(policy.config.proxy if policy else Proxy(), self.planes), self.audit, changed=self.report
         )
-        self.supervisor = Supervisor(self._bind(proxy, self.planes), self.audit, changed=self.report)
         await self.supervisor.start()
         up = ", ".join(f"{one.status.kind} {one.status.address}:{one.status.port}" for one in self.supervisor.listeners)
         self._notice("sidecar.started", f"kap {__version__} on {up}")
@@ -135,6 +150,8 @@ class Service:
         if self._options.transparent:
             wanted |= {"http": Endpoint(_ANYWHERE, 80), "tls": Endpoint(_ANYWHERE, 443)}
         wanted["dns"] = parse_endpoint(proxy.dns_listen, DEFAULT_PORTS["dns"])
+        if "gate" in self._options.listen:
+            wanted["gate"] = self._options.listen["gate"]
         made: list[Listener] = []
         try:
             for kind, usual in wanted.items():
@@ -158,23 +175,21 @@ class Service:
             await asyncio.sleep(status_file.HEARTBEAT)
             self.report()
 
-    async def _close(self) -> None:
+    async def _close_planes(self) -> None:
         if self.planes is not None:
             self.status.listeners = []
             self.supervisor = Supervisor((), self.audit)
-            self.planes.egress.stop_accepting()
+            self.planes.stop_accepting()
             self.report()
             await self._drain(self.planes)
             await self.planes.close()
             self._notice("sidecar.stopped", self._stopping)
             _log.info("stopped: %s", self._stopping or "an error")
-        self.report()
-        self.audit.close()
 
     async def _drain(self, planes: Planes) -> None:
         """Give open connections their moment."""
         deadline = time.monotonic() + self._options.drain
-        while planes.egress.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - a plane has no event for "empty"
+        while planes.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - a plane has no event for "empty"
             await asyncio.sleep(_DRAIN_STEP)
 
     def _apply(self, policy: Policy) -> int:

@@ -23,7 +23,8 @@ STALE = 20.0
 
 
 class ListenerStatus(msgspec.Struct):
-    """`kind`: ``proxy``, ``http``, ``tls``, ``dns`` (UDP), ``dns-tcp``. `address`, `port`: as bound. `restarts`: how often it died."""
+    """`kind`: ``proxy``, ``http``, ``tls``, ``gate``, ``dns`` (UDP), ``dns-tcp``. `address`, `port`: as bound. `restarts`: how often it
+    died."""
 
     kind: str
     address: str

@@ -135,7 +135,7 @@ async def test_a_failing_start_is_no_start(hook: str, kind: str) -> None:
         started.append(True)
         await asyncio.Event().wait()
 
-    with pytest.raises(ValueError, match="no start"):
+    with pytest.raises(KapError, match=f"the addon Bad failed to start .{hook}.: ValueError: no start"):
         await asyncio.wait_for(run_framed(work, Bad()), 5)
     assert started in ([], [True])
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from lab import images
 from lab.engine import HOST_ADDRESS, HOST_SERVICE_PORT, Lab
 from lab.project import DevContainer
 
@@ -29,11 +28,8 @@ def single(request: pytest.FixtureRequest, lab: Lab, project: Callable[..., DevC
     (container.config.parent / "Dockerfile").write_text("ARG FROM\nFROM ${FROM}\nRUN touch /built\n")
     (container.directory / "kap.toml").write_text(POLICY)
     yield container
-    lab.docker("ps", "-aq")
-    for network in ("kap-plain-image",):
-        compose = ["compose", "-p", network, "down", "--remove-orphans"]
-        container.close()
-        lab.docker(*compose, check=False)
+    container.close()
+    lab.docker("compose", "-p", "kap-plain-image", "down", "--remove-orphans", check=False)
 
 
 def test_a_dev_container_without_compose_is_a_capsule(single: DevContainer) -> None:
@@ -88,4 +84,3 @@ def test_a_compose_project_is_a_capsule_after_init(lab: Lab, project: Callable[.
     assert container.kap("uninit", "--yes").returncode == 0
     assert container.config.read_bytes() == plain.encode()
     assert not container.overlay.exists()
-    assert images.BASE

@@ -87,23 +87,35 @@ def _without(text: str, route: tuple[str, str, int]) -> str | None:
     """`text` without the lines of one part; None where they hold something else too."""
     name, key, index = route
     wanted = copy.deepcopy(_plain(text))
-    service = YAML(typ="rt").load(text)["services"][name]
     target = wanted["services"][name]
-    if index < 0 or len(target[key]) == 1:
-        line = service.lc.key(key)[0]
+    # A list of one goes with its key: what would be left behind is null, not a list.
+    whole = index < 0 or len(target[key]) == 1
+    line = _line(text, route, whole)
+    if line is None:
+        return None
+    if whole:
         del target[key]
     else:
-        line = service[key].lc.item(index)[0]
         del target[key][index]
     lines = text.splitlines(keepends=True)
     indent = len(lines[line]) - len(lines[line].lstrip(" "))
     end = line + 1
-    while end < len(lines) and _belongs(lines[end], indent, index < 0 or lines[line].lstrip()[:1] != "-"):
+    while end < len(lines) and _belongs(lines[end], indent, whole):
         end += 1
     shorter = "".join(lines[:line] + lines[end:])
     try:
         return shorter if _plain(shorter) == wanted else None
     except YAMLError:
+        return None
+
+
+def _line(text: str, route: tuple[str, str, int], whole: bool) -> int | None:
+    """The line that a key of a service, or an item of its list, begins in; None where it is merged in from elsewhere."""
+    name, key, index = route
+    try:
+        service = YAML(typ="rt").load(text)["services"][name]
+        return int(service.lc.key(key)[0] if whole else service[key].lc.item(index)[0])
+    except (YAMLError, KeyError, TypeError, AttributeError):
         return None
 
 

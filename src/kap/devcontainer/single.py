@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from kap.audit.printable import printable
 from kap.devcontainer import compose, discover, identity, jsonc, overlay, run_args, snapshot, subnets, unsafe
 from kap.devcontainer.identity import Capsule
 from kap.devcontainer.refresh import Refreshed, Taken
@@ -96,17 +97,23 @@ def _plain(value: Any) -> Any:
 
 
 def _up(capsule: Capsule, file: Path) -> None:
-    argv = ["docker", "compose", "--project-name", compose_project(capsule.name), "--file", str(file)]
-    argv += ["up", "--detach", "--wait", "--wait-timeout", "60", "--remove-orphans"]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=file.parent)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise BackendError(f"the sidecar does not start: {error}", "try it by hand: docker info") from error
+    project = ["docker", "compose", "--project-name", compose_project(capsule.name), "--file", str(file)]
+    done = _run([*project, "up", "--detach", "--wait", "--wait-timeout", "60", "--remove-orphans"])
     if done.returncode:
+        log = _run([*project, "logs", "--no-color", "--no-log-prefix", "--tail", "10", overlay.SIDECAR]).stdout.strip()
+        said = done.stderr.strip().splitlines()
         raise BackendError(
-            f"the sidecar does not start: {done.stderr.strip()[-600:] or 'docker compose gave no reason'}",
+            f"the sidecar does not start: {said[-1] if said else 'docker compose gave no reason'}"
+            + (f"\n    {printable(log[-800:], 800, composed=True)}" if log else ""),
             f"see: docker compose -p {compose_project(capsule.name)} logs",
         )
+
+
+def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BackendError(f"the sidecar does not start: {error}", "try it by hand: docker info") from error
 
 
 def _value(path: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import msgspec
 from kap.backend import docker
 from kap.backend.docker import Container, Engine
 from kap.config import layers
-from kap.devcontainer import inspection, snapshot
+from kap.devcontainer import inspection, single, snapshot
 from kap.devcontainer.identity import Capsule as Identity
 from kap.devcontainer.inspection import RECREATE, REWRITE, Check
 from kap.errors import BackendError, KapError, UsageError
@@ -103,7 +103,9 @@ def _apps(engine: Engine, directory: Path) -> list[Container]:
 
 
 def _capsule(engine: Engine, app: Container) -> inspection.Capsule:
-    project = app.labels.get(COMPOSE_PROJECT)
+    # A dev container of one image has its sidecar in a compose project of its own, named by what "runArgs" say.
+    named = app.labels.get("kap.project", "")
+    project = app.labels.get(COMPOSE_PROJECT) or (single.compose_project(named) if named else "")
     family = engine.labelled([f"{COMPOSE_PROJECT}={project}"]) if project else (app,)
     sidecars = tuple(c for c in family if inspection.is_sidecar(c))
     others = tuple(c for c in family if c.id != app.id and c not in sidecars)

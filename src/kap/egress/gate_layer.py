@@ -225,7 +225,10 @@ class GuardLayer(GuardedConnection):
         if rest and not self._over:
             yield from tunnel.from_client(rest)
         if self._half_closed and not self._over:
-            yield from tunnel.closed(self.context.client)
+            if self._tunnel is None:  # HTTP inside: what was asked is still answered
+                self._requests.feed_eof()
+            else:
+                yield from tunnel.closed(self.context.client)
 
     def opened(self) -> None:
         """The tunnel's opening was accepted: only mitmproxy's idle limit stands over it now."""

@@ -179,6 +179,8 @@ class Tunnel(ClientSide):
         if self._state == CHECKING:
             server.transport.resume_reading()
             self.transport.resume_reading()
+            if self.ended:
+                self._ended_unopened()
 
     def _check(self, data: bytes) -> None:
         """The client's bytes before the tunnel is open."""
@@ -230,7 +232,10 @@ class Tunnel(ClientSide):
         server, grant = self.server, self.grant
         assert server is not None and grant is not None
         self._state = DEAD
-        Forward(self.plane, grant.target.port, self).begin_inside(server, grant, data)
+        inside = Forward(self.plane, grant.target.port, self)
+        inside.begin_inside(server, grant, data)
+        if self.ended and not inside.eof_received():
+            self.transport.close()
 
     # -- naming (transparent TLS)
 
@@ -324,13 +329,19 @@ class Tunnel(ClientSide):
             self.record_closed(grant.number, grant.decision.code, grant.target, grant.address, self._up, self._down)
 
     def eof_received(self) -> bool:
-        """The client has ended: nothing can open any more."""
+        """The client sends no more. What it has sent may still open the tunnel, once the server is there; anything else ends here."""
         self.ended = True
         if self._state == CONNECTING:
-            self._refuse("egress.connect-failed", detail="the client went away before the host answered")
-        elif self._state != DEAD and self._hello_begun():
-            self._refuse("egress.bad-hello", detail="the client ended inside it")
+            return True
+        self._ended_unopened()
         return False
+
+    def _ended_unopened(self) -> None:
+        """The client ended before the tunnel was open: nothing can open it any more."""
+        if self._state in (NAMING, CHECKING) and self._hello_begun():
+            self._refuse("egress.bad-hello", detail="the client ended inside it")
+        else:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""

@@ -36,8 +36,7 @@ SELF_TTL: Final = 60
 
 _METHODS: Final = {wire.A: "A", wire.AAAA: "AAAA"}
 _EMPTY_TYPES: Final = frozenset({wire.SVCB, wire.HTTPS})
-_FORWARD_TYPES: Final = frozenset({wire.A, wire.AAAA, wire.TXT})
-_SELF_TYPES: Final = frozenset({wire.A, wire.AAAA})
+_TYPES: Final = frozenset({wire.A, wire.AAAA, wire.TXT})
 
 
 class Asking(msgspec.Struct, gc=False):
@@ -75,7 +74,6 @@ class Responder:
     ) -> None:
         self._live = live
         self._mode = mode
-        self._types = _SELF_TYPES if mode == "self" else _FORWARD_TYPES
         self._addresses = _by_type(addresses)
         self._names = {
             parse_host(name).text: _by_type([value] if isinstance(value, str) else value)
@@ -150,9 +148,9 @@ class Responder:
         if query.qtype in _EMPTY_TYPES:
             # No HTTPS record, no ECH keys: the name in the ClientHello stays readable for the egress plane.
             return self._reply(query, tcp, decision, lasting=True)
-        if query.qtype not in self._types:
+        if query.qtype not in _TYPES:
             return self._refuse(query, tcp, Decision("deny", "dns.type-refused", decision.rule))
-        if self._mode == "self":
+        if self._mode == "self":  # there is no TXT of our own: that reply is empty
             return self._reply(query, tcp, decision, records=_records(query, self._addresses), lasting=True)
         asking = Asking(
             query, (host.text, query.qtype), wire.encode_question(host.text, query.qtype), host, policy, decision

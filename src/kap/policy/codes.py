@@ -36,7 +36,7 @@ _ALL = (
     Code("dns.not-listed", "the name is not in the allowlist"),
     Code("dns.deny-rule", "a deny rule names the host"),
     Code("dns.always-denied", "kap never resolves this name unless a rule names it"),
-    Code("dns.type-refused", "only A and AAAA are answered"),
+    Code("dns.type-refused", "only A, AAAA and TXT are answered"),
     Code("dns.internal-error", "kap failed and refused"),
     # What the egress plane finds on the wire
     Code("egress.bad-request", "the request is not HTTP/1.1 as the RFC has it", 400),
@@ -105,5 +105,18 @@ _ALL = (
     Code("gate.device", "a device of the host is inside the capsule"),
     Code("gate.unknown", "a check could not be made"),
 )
+
+FAULTS_OF_HOST = frozenset(
+    {
+        "egress.dns-failure",
+        "egress.connect-failed",
+        "egress.connect-timeout",
+        "egress.response-timeout",
+        "egress.bad-response",
+        "egress.upstream-proxy",
+        "dns.upstream-failure",
+    }
+)
+"""Reasons that are no verdict: kap let it through, and the host or the way to it failed."""
 
 CODES: dict[str, Code] = {code.id: code for code in _ALL}

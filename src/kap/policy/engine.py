@@ -27,7 +27,7 @@ _DNS_NOT_LISTED = Decision("deny", "dns.not-listed")
 _DNS_TYPE_REFUSED = Decision("deny", "dns.type-refused")
 _DNS_INTERNAL_ERROR = Decision("deny", "dns.internal-error")
 EVERY_PORT = 0  # in the entries of private grants
-_ANSWERED_TYPES = frozenset({1, 28})  # A, AAAA (RFC 1035 3.2.2, RFC 3596 2.1)
+_ANSWERED_TYPES = frozenset({1, 16, 28})  # A, TXT, AAAA (RFC 1035 3.2.2, RFC 3596 2.1)
 
 
 class Rulebook(msgspec.Struct, frozen=True):
@@ -123,7 +123,7 @@ def _grant(book: Rulebook, found: AddressClass, port: int) -> Decision | None:
 
 
 def decide_name(book: Rulebook, request: NameRequest) -> Decision:
-    """May the name be resolved? Allowed where a rule allows the host on any port; then only A and AAAA are answered."""
+    """May the name be resolved? Allowed where a rule allows the host on any port; then only A, AAAA and TXT are answered."""
     if request.host.is_ip:
         return _DNS_NOT_LISTED
     name, names = request.host.text, book.names

@@ -32,7 +32,7 @@ _WHY = {
     "egress.port-not-listed": "{rule} allows {host}, but no rule lists port {port}; where none is written, 80 and 443 are meant.",
     "egress.always-denied": "{host} carries DNS or cloud credentials; only a rule that names exactly this host opens it, no wildcard.",
     "dns.always-denied": "{host} carries DNS or cloud credentials; only a rule that names exactly this host opens it, no wildcard.",
-    "dns.type-refused": "Only A and AAAA are answered; other types can carry data out, or hide the host (HTTPS, SVCB).",
+    "dns.type-refused": "Only A, AAAA and TXT are answered; other types name other hosts, serve tunnels, or hide the host (HTTPS, SVCB).",
     "egress.ech-refused": "The client hides the host it wants from kap behind {host}, so no rule can be held to it.",
     "egress.server-first": "On port {port} of {host} the server speaks first, which only a rule with /tcp lets through.",
     "egress.internal-error": "kap failed while it judged {host}:{port}, and refused; nothing passes on a failure.",

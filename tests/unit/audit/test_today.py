@@ -48,7 +48,7 @@ def test_a_name_alone_is_asked_as_a_name() -> None:
 
 
 def test_a_refused_type_stays_refused() -> None:
-    kept = denial(port=0, code="dns.type-refused", plane="dns", methods=["TYPE16"])
+    kept = denial(port=0, code="dns.type-refused", plane="dns", methods=["TYPE15"])
     assert look(kept, compile_rules(allow=["a.example.com"])).now.code == "dns.type-refused"
 
 

@@ -318,3 +318,21 @@ def test_a_server_that_cannot_work_says_so() -> None:
             NameServer(Live(), log, **options)
     with pytest.raises(ConfigError):
         NameServer(Live(), log, answer="forward", upstream="dns.example.com")
+
+
+async def test_txt_of_an_allowed_name_is_forwarded_whole_over_tcp_and_cut_over_udp() -> None:
+    async with lab.forwarding() as (served, fake):
+        cut = await served.ask("big.allowed.test", "TXT")
+        assert (cut.answer, bool(cut.flags & dns.flags.TC)) == ([], True)
+        whole = await served.ask("big.allowed.test", "TXT", tcp=True)
+        assert [len(item.strings[0]) for rrset in whole.answer for item in rrset] == [203] * 8
+        assert (await served.ask("big.denied.test", "TXT")).rcode() == NXDOMAIN
+        assert set(fake.asked) == {"big.allowed.test"}
+        assert served.log.codes()[:2] == ["dns.allowed", "dns.allowed"]
+
+
+async def test_txt_of_an_allowed_name_is_empty_where_kap_answers_itself() -> None:
+    async with lab.upstream() as fake, lab.serve(addresses=("10.9.0.2",), upstream=f"127.0.0.1:{fake.port}") as served:
+        got = await served.ask("big.allowed.test", "TXT")
+        assert (got.rcode(), got.answer, fake.asked) == (0, [], [])
+        assert served.log.codes() == ["dns.allowed"]

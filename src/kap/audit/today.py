@@ -10,6 +10,7 @@ import msgspec
 
 from kap.audit.fold import Denial
 from kap.names.hosts import BadTarget, Host, Target, parse_host
+from kap.policy.codes import FAULTS_OF_HOST
 from kap.policy.compiler import Policy
 from kap.policy.decision import Decision
 from kap.policy.explain import Explanation, explain, explain_bad_target
@@ -31,18 +32,6 @@ _POLICY = frozenset(
 ) | {"egress.address-not-global", "egress.revoked"}
 """Reasons the policy gives; the same question may have another answer today."""
 
-_FAULT_OF_HOST = frozenset(
-    {
-        "egress.dns-failure",
-        "egress.connect-failed",
-        "egress.connect-timeout",
-        "egress.response-timeout",
-        "egress.bad-response",
-        "egress.upstream-proxy",
-        "dns.upstream-failure",
-    }
-)
-
 
 class Finding(msgspec.Struct, frozen=True):
     """`denial` as it happened; `now`: today's decision (its own where the policy had no part in it); `explanation`: of `now`."""
@@ -59,7 +48,7 @@ class Finding(msgspec.Struct, frozen=True):
     @property
     def failed(self) -> bool:
         """Whether kap let it through and the host (or the way to it) failed."""
-        return self.denial.code in _FAULT_OF_HOST
+        return self.denial.code in FAULTS_OF_HOST
 
 
 def look(denial: Denial, policy: Policy | None) -> Finding:

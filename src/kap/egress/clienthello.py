@@ -110,11 +110,6 @@ class HelloReader:
         return True
 
 
-def parse_hello(buffer: bytes | bytearray | memoryview, limit: int = 65_536) -> Hello | None:
-    """Parse what is at hand at once: None when more is needed, `BadHello` when it can never become a hello we accept."""
-    return HelloReader(limit).feed(buffer)
-
-
 def check_hello(hello: Hello, target: Target, ech_allowed: bool) -> str | None:
     """The code to refuse with, or None. An IP address is never an SNI (RFC 6066 3): for a target by address none may be sent."""
     if hello.ech and not ech_allowed:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from kap.policy.codes import CODES
+from kap.policy.codes import CODES, FAULTS_OF_HOST
 from kap.policy.decision import RuleRef
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -22,16 +22,6 @@ _OPENS = frozenset({"egress.not-listed", "egress.port-not-listed", "egress.ip-no
 _PRIVATE = frozenset({"egress.address-not-global"})
 _NO_RULE = frozenset({"egress.not-listed", "egress.port-not-listed", "egress.ip-not-listed"})
 _COMES_BACK = frozenset({"egress.limit-connections", "egress.no-policy"})
-_HOST_FAULT = frozenset(
-    {
-        "egress.dns-failure",
-        "egress.connect-failed",
-        "egress.connect-timeout",
-        "egress.response-timeout",
-        "egress.bad-response",
-        "egress.upstream-proxy",
-    }
-)
 
 
 def reply(
@@ -96,7 +86,7 @@ def advice(code: str, host: str = "", port: int = 0) -> str:
         )
     if code == "egress.deny-rule":
         return f"A deny rule wins over every allow; on the host, {look} shows where it is written."
-    if code in _HOST_FAULT:
+    if code in FAULTS_OF_HOST:
         return f"kap allows the host; the fault is between kap and it. On the host, {look} and `kap status` tell more."
     return f"On the host, `kap why-denied` shows it, and docs/codes/{code}.md says what to do."
 

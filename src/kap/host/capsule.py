@@ -41,8 +41,6 @@ from kap.sandbox.plan import Plan
 
 HOSTNAME = "kap"
 PROCESSES = 8192
-CHECK_SECONDS = 0.2
-UNLIMITED = -1  # RLIM_INFINITY
 
 
 class Job(msgspec.Struct, frozen=True):

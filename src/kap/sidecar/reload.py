@@ -12,13 +12,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-import msgspec
-
 from kap.audit.event import Event
 from kap.audit.log import Recorder
 from kap.policy.compiler import Policy
 from kap.policy.live import Live
 from kap.sidecar.source import PolicySource, Refusal, Snapshot
+from kap.sidecar.status import PolicyState
 
 INTERVAL = 0.25
 SETTLE = 0.1
@@ -26,17 +25,6 @@ BLANK_WAIT = 1.0
 _SETTLE_LIMIT = 2.0
 
 _log = logging.getLogger("kap.sidecar")
-
-
-class PolicyState(msgspec.Struct):
-    """What is in force and how the last look went. Times: seconds since the epoch, 0 for never. `digest`: "" while there is none."""
-
-    digest: str = ""
-    loaded: float = 0.0
-    loads: int = 0
-    rules: int = 0
-    error: str = ""
-    error_since: float = 0.0
 
 
 class Reloader:

@@ -117,7 +117,7 @@ class Service:
     def report(self) -> None:
         """Write ``status.json``."""
         status = self.status
-        status.policy = PolicyStatus(str(self._options.config), **msgspec.structs.asdict(self.reloader.state))
+        status.policy = PolicyStatus(**msgspec.structs.asdict(self.reloader.state), source=str(self._options.config))
         status.listeners = [listener.status for listener in self.supervisor.listeners]
         status.problems = self._problems()
         status.healthy = not status.problems

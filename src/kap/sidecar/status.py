@@ -34,16 +34,22 @@ class ListenerStatus(msgspec.Struct):
     error: str = ""
 
 
-class PolicyStatus(msgspec.Struct):
-    """As `kap.sidecar.reload.PolicyState`; `source` is the file or folder it is loaded from."""
+class PolicyState(msgspec.Struct):
+    """What is in force and how the last look at the files went. Times: seconds since the epoch, 0 for never. `digest`: "" while there is
+    none in force."""
 
-    source: str = ""
     digest: str = ""
     loaded: float = 0.0
     loads: int = 0
     rules: int = 0
     error: str = ""
     error_since: float = 0.0
+
+
+class PolicyStatus(PolicyState):
+    """The same with `source`, the file or folder it is loaded from."""
+
+    source: str = ""
 
 
 class Status(msgspec.Struct):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kap.egress.clienthello import BadHello, Hello, HelloReader, check_hello, parse_hello
+from kap.egress.clienthello import BadHello, Hello, HelloReader, check_hello
 from kap.names.hosts import Host, Target
 
 _spec = importlib.util.spec_from_file_location("hellos", Path(__file__).with_name("hellos.py"))
@@ -18,6 +18,10 @@ _spec.loader.exec_module(hellos)
 
 HELLO, SNI, RECORD, MESSAGE = hellos.hello, hellos.sni, hellos.record, hellos.message
 TARGET = Target(Host("example.com"), 443)
+
+
+def parse_hello(data: bytes, limit: int = 65_536) -> Hello | None:
+    return HelloReader(limit).feed(data)
 
 
 def code_of(data: bytes, limit: int = 65_536) -> str:

@@ -17,7 +17,7 @@ def test_written_and_read_back(tmp_path: Path) -> None:
         7,
         1.0,
         problems=["x"],
-        policy=PolicyStatus("p", "d"),
+        policy=PolicyStatus(source="p", digest="d"),
         listeners=[ListenerStatus("proxy", "127.0.0.1", 3128)],
     )
     write(path, status)

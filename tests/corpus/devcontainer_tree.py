@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -47,3 +48,41 @@ def tree(place: Path) -> dict[str, bytes]:
 def index(corpora: Path) -> list[dict[str, object]]:
     loaded: list[dict[str, object]] = json.loads((corpora / "devcontainer_samples" / "index.json").read_text())
     return loaded
+
+
+def rewritten(text: str, how: str) -> str:
+    """The same value in another dress: ``crlf``, ``tabs``, ``bare``, ``bom``, ``comments``, ``one-line``, ``escapes``, ``commas``."""
+    if how in ("crlf", "tabs", "bare", "bom"):
+        return {
+            "crlf": re.sub(r"\r?\n", "\r\n", text),
+            "tabs": re.sub(r"(?m)^(?: {2})+", lambda m: "\t" * (len(m.group()) // 2), text),
+            "bare": text.rstrip(),
+            "bom": "\ufeff" + text.removeprefix("\ufeff"),
+        }[how]
+    return _written(jsonc_tree.parse(text).value, how, 0)
+
+
+def _written(value: object, how: str, depth: int) -> str:
+    comment = ' /* \u00fc, } " ] */ ' if how == "comments" else ""
+    line = "" if how == "one-line" else "\n" + "  " * (depth + 1)
+    end = "" if how == "one-line" else "\n" + "  " * depth
+    if isinstance(value, dict):
+        parts = [f"{comment}{_key(k, how)}{comment}:{comment}{_written(v, how, depth + 1)}" for k, v in value.items()]
+        braces = "{}"
+    elif isinstance(value, list):
+        parts, braces = [comment + _written(v, how, depth + 1) for v in value], "[]"
+    else:
+        return json.dumps(value, ensure_ascii=how == "escapes")
+    after = "," if how == "commas" and parts else ""
+    if how == "comments":
+        parts = [f"{part} // {{ to the end" for part in parts]
+        body = "".join(f"{line}{part}{line}{',' if i + 1 < len(parts) else ''}" for i, part in enumerate(parts))
+    else:
+        body = ",".join(line + part for part in parts) + after
+    return braces[0] + body + (end if parts else "") + braces[1]
+
+
+def _key(key: str, how: str) -> str:
+    if how == "escapes":
+        return '"' + "".join(f"\\u{ord(c):04x}" if ord(c) < 0x10000 else c for c in key) + '"'
+    return json.dumps(key, ensure_ascii=False)

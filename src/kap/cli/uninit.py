@@ -52,6 +52,8 @@ def command(directory: Path, dry_run: bool, yes: bool, as_json: bool) -> int:
         click.echo("nothing was written", err=True)
         return 1
     project.undo(undoing)
+    for note in project.notes:
+        click.echo(f"note: {note}", err=True)
     for change in undoing.changes:
         name = printable(os.path.relpath(change.path, project.path), 400, composed=True)
         click.echo(f"{'removed' if change.after is None else 'restored'}: {name}")

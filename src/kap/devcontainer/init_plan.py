@@ -229,6 +229,7 @@ def _compose(
     current = overlay.recorded(written)[1]
     network = subnets.choose(capsule.name, place.taken(capsule.name), services=len(model.services), current=current)
     whole = refresh.render(capsule, container, model, network)
+    services.verify(container, whole)
     target = str(init_files.target(path, place.project))
     changes = (
         *cuts.changes,

@@ -5,6 +5,7 @@ Rules: every service of every profile is judged, on the merged model; what is ta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from kap.devcontainer.compose import Project
 from kap.devcontainer.discover import DevContainer
 from kap.devcontainer.unsafe import Finding
 from kap.errors import BackendError, ConfigError
+
+_MISSING = re.compile(r"env file (\S+) not found")
 
 
 def resolve(
@@ -25,20 +28,41 @@ def resolve(
     """
     container = _container(path, project, value, overlay)
     rough = compose_files.read(container.compose_files)  # a file that is missing is named before any engine is asked
-    notes: tuple[str, ...] = ()
-    try:
-        compose.check_version()
-        model = compose.resolve(container.compose_files)
-    except BackendError as error:
-        why = f"{error.message}, so the compose files were judged as they are written"
-        blind = f" (not seen: {', '.join(rough.blind)})" if rough.blind else ""
-        model, notes = rough.project, (f"{why}{blind}; the start of the dev container judges them again",)
+    model, notes = _model(container, rough)
     if container.service not in model.services:
         raise ConfigError(
             f'the compose files have no service "{container.service}"',
             f"they have: {', '.join(sorted(model.services)) or 'none'}",
         )
     return container, model, notes
+
+
+def _model(container: DevContainer, rough: compose_files.Reading) -> tuple[Project, tuple[str, ...]]:
+    try:
+        compose.check_version()
+        return compose.resolve(container.compose_files), ()
+    except BackendError as error:
+        why = error.message
+    except ConfigError as error:
+        missing = _MISSING.search(error.message)
+        if missing is None:
+            raise
+        # Many projects keep this file out of git and make it on each machine; without it their containers do not start either.
+        why = f"{missing.group(1)} is missing"
+    blind = f" (not seen: {', '.join(rough.blind)})" if rough.blind else ""
+    note = f"{why}, so the compose files were judged as they are written{blind}; the start of the dev container judges them again"
+    return rough.project, (note,)
+
+
+def verify(container: DevContainer, overlay: str) -> None:
+    """Raise `ConfigError` where docker compose, if it can be asked, does not take the text of the `overlay` over the files."""
+    try:
+        compose.resolve(container.compose_files, text=overlay)
+    except BackendError:
+        return  # the start of the dev container asks again, and needs an answer
+    except ConfigError as error:
+        if _MISSING.search(error.message) is None:
+            raise
 
 
 def judge(model: Project, guarded: Iterable[Path]) -> tuple[Finding, ...]:

@@ -18,6 +18,9 @@ from kap.devcontainer.identity import Capsule
 from kap.devcontainer.refresh import Refreshed, Taken
 from kap.errors import BackendError, ConfigError, KapError
 
+FILE = "sidecar.yml"
+"""In the project's state: the compose file of its sidecar and networks."""
+
 _SECONDS = 120
 _AGAIN = "run kap init again: it writes them for this machine"
 
@@ -45,7 +48,7 @@ def refresh(
     digest = snapshot.accept(capsule) if accept else ""
     if not accept:
         snapshot.refresh_global(capsule)
-    file = state / "sidecar.yml"
+    file = state / FILE
     changed = _write(file, overlay.dump(model(capsule, network)))
     _up(capsule, file)
     pending = snapshot.pending(capsule)
@@ -94,6 +97,31 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(part) for key, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, list) else value
+
+
+def down(state: Path) -> bool:
+    """Stop the sidecar that `state` describes and remove its networks; whether that went well. Nothing to stop is well."""
+    file = state / FILE
+    if not file.exists():
+        return True
+    name = overlay.recorded(file.read_text(encoding="utf-8", errors="replace"))[0]
+    argv = [
+        "docker",
+        "compose",
+        "--project-name",
+        compose_project(name),
+        "--file",
+        str(file),
+        "down",
+        "--remove-orphans",
+    ]
+    try:
+        if _run(argv).returncode:
+            return False
+    except BackendError:
+        return False
+    file.unlink(missing_ok=True)
+    return True
 
 
 def _up(capsule: Capsule, file: Path) -> None:

@@ -49,6 +49,10 @@ _OTHER_FLAGS = {
 }
 
 
+_PROXIES = frozenset(["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY", "KAP_SIDECAR"])
+_PROXY = ("gate.no-sidecar", "programs would look for another proxy than the sidecar, which cannot be reached")
+
+
 class Finding(msgspec.Struct, frozen=True):
     """`code`: a reason of kap's. `where`: the key. `why`: what is wrong with it. `cuts`: what has to be taken out; () means refused."""
 
@@ -61,7 +65,7 @@ class Finding(msgspec.Struct, frozen=True):
 def find(config: Mapping[str, Any], guarded: tuple[PurePosixPath, ...] = ()) -> list[Finding]:
     """Every finding in a devcontainer.json's value. kap's own arguments in "runArgs" are none."""
     compose = kind(config) == "compose"
-    found = [*_top(config, compose), *_mounts(config, guarded), *_features(config)]
+    found = [*_top(config, compose), *_mounts(config, guarded), *_features(config), *_variables(config)]
     if not compose:
         found += _run_args(config, guarded)
     return found
@@ -111,6 +115,14 @@ def _features(config: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(known[0], f'"features": {reference}', known[1], (("features", reference),))
 
 
+def _variables(config: Mapping[str, Any]) -> Iterator[Finding]:
+    for key in ("containerEnv", "remoteEnv"):
+        variables = config.get(key)
+        for name, value in variables.items() if isinstance(variables, dict) else ():
+            if str(name).upper() in _PROXIES and value:
+                yield Finding(_PROXY[0], f'"{key}": {name}', _PROXY[1], ((key, name),))
+
+
 def feature_name(reference: str) -> str:
     """The last part of a Feature's reference, without version or digest."""
     return re.split(r"[:@]", reference.rstrip("/").rsplit("/", 1)[-1])[0]
@@ -145,6 +157,10 @@ def _flag(flag: run_args.Flag, guarded: tuple[PurePosixPath, ...]) -> tuple[str,
         return _OTHER_FLAGS[flag.name]
     if flag.name in _NAMESPACES and flag.value.startswith(("host", "container:")):
         return "gate.host-namespace", "it puts the container into a namespace outside the capsule"
+    if flag.name == "env" and flag.value.partition("=")[0].upper() in _PROXIES:
+        return _PROXY
+    if flag.name == "label" and flag.value.startswith("kap."):
+        return "gate.second-network", "kap finds the container by that label"
     if flag.name == "cap-add" and _capability(flag.value):
         return "gate.capabilities", "it reaches past the capsule"
     escape: escapes.Escape | None = None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kap.devcontainer import identity, init_files, init_plan, snapshot, uninit
+from kap.devcontainer import identity, init_files, init_plan, single, snapshot, uninit
 from kap.devcontainer.init_plan import Place, Plan, Wish
 from kap.devcontainer.uninit import Undoing
 from kap.errors import BackendError, KapError, UsageError
@@ -71,7 +71,7 @@ class Project:
         return uninit.make(self.path, self.state)
 
     def undo(self, undoing: Undoing) -> None:
-        """Write the files of `undoing`, and forget what init did. Raises `KapError`, with every file as it was."""
+        """Write the files of `undoing`, stop the sidecar, and forget what init did. Raises `KapError`, with every file as it was."""
         with self._locked():
             record = init_files.load(self.state)
             if undoing.changes:
@@ -80,6 +80,10 @@ class Project:
                 init_files.apply(undoing.changes, scratch)
                 (scratch / init_files.RECORD).unlink(missing_ok=True)
                 scratch.rmdir()
+            if not single.down(self.state):
+                self.notes.append(
+                    "the sidecar could not be stopped: remove the dev container, then run kap uninit again"
+                )
             if record.accepted:
                 (self.state / "policy" / snapshot.PROJECT).unlink(missing_ok=True)
             init_files.forget(record, self.state)
@@ -87,10 +91,8 @@ class Project:
     def _taken(self, capsule: str) -> list[ipaddress.IPv4Network]:
         try:
             return taken(capsule)
-        except BackendError as error:
-            note = (
-                f"{error.message}, so the network was chosen without it; the start of the dev container checks it again"
-            )
+        except BackendError:
+            note = "no container engine answers, so the network was chosen without it; the start of the dev container checks it"
             if note not in self.notes:
                 self.notes.append(note)
             return taken_without_engine()

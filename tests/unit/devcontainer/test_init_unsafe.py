@@ -49,6 +49,9 @@ def found(**keys: Any) -> list[tuple[str, tuple[Any, ...]]]:
         (["--volumes-from", "other"], "gate.host-mount", [0, 1]),
         (["--link=db"], "gate.second-network", [0]),
         (["--use-api-socket"], "gate.engine-socket", [0]),
+        (["-e", "https_proxy=http://proxy.example.com"], "gate.no-sidecar", [0, 1]),
+        (["--env=KAP_SIDECAR=10.0.0.1:1"], "gate.no-sidecar", [0]),
+        (["--label=kap.project=other"], "gate.second-network", [0]),
         (["debian:12", "--rm"], "gate.unknown", []),
         (["--"], "gate.unknown", []),
     ],
@@ -83,6 +86,8 @@ def test_top_level_keys_mounts_and_features() -> None:
     assert found(privileged=False) == []
     assert found(appPort=[3000]) == [("gate.host-reachable", (("appPort",),))]
     assert found(capAdd=["SYS_PTRACE", "SYS_ADMIN"]) == [("gate.capabilities", (("capAdd", 1),))]
+    assert found(containerEnv={"A": "1", "NO_PROXY": "*"}) == [("gate.no-sidecar", (("containerEnv", "NO_PROXY"),))]
+    assert found(remoteEnv={"http_proxy": ""}) == []
     socket = "source=/var/run/docker.sock,target=/var/run/docker.sock,type=bind"
     assert found(mounts=["source=x,target=/x,type=volume", socket]) == [("gate.engine-socket", (("mounts", 1),))]
     assert found(mounts=[{"type": "bind", "source": "/", "target": "/h"}]) == [("gate.host-mount", (("mounts", 0),))]

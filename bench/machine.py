@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import resource
 import shutil
 import signal
@@ -172,15 +173,16 @@ def client_hello() -> bytes:
     return outgoing.read()
 
 
-def free_port(*, both: bool = False) -> int:
-    """A TCP port nobody listens on; with `both`, free for UDP too."""
-    for _ in range(100):
+def free_port() -> int:
+    """A port that nobody uses, TCP or UDP, below those the kernel gives to outgoing connections: a peer is stopped and started again,
+    and by then one of the load's own connections could have its port."""
+    lowest_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(1000):
+        port = random.randrange(min(10_000, lowest_given - 2000), lowest_given)
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
             try:
-                if both:
-                    udp.bind(("127.0.0.1", port))
+                tcp.bind(("127.0.0.1", port))
+                udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port

@@ -49,7 +49,7 @@ class Kap(Peer):
 
     def __init__(self, folder: Path, origin: Origin, dns_upstream: int) -> None:
         super().__init__("kap (log)", folder)
-        self.dns_self, self.dns_forward = free_port(both=True), free_port(both=True)
+        self.dns_self, self.dns_forward = free_port(), free_port()
         self._ports = [self.port, self.dns_self, self.dns_forward, dns_upstream, origin.tls, origin.http]
 
     def argv(self) -> list[str]:
@@ -109,7 +109,7 @@ class Dnsmasq:
         self, name: str, folder: Path, *, upstream: int = 0, log: bool = False, cores: set[int] = PROXY_CORE
     ) -> None:
         self.name = name
-        self.port = free_port(both=True)
+        self.port = free_port()
         argv = [
             find("dnsmasq") or "dnsmasq",
             "--keep-in-foreground",

@@ -1,8 +1,5 @@
-"""Finds the test rig."""
+"""The rig's fixtures this folder takes."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from rig.fixtures import engine as engine

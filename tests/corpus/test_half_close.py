@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 
 import pytest
 
@@ -14,13 +13,6 @@ from rig.wire import PONG, Stage, stage
 HEAD = b"CONNECT allowed.test:%d HTTP/1.1\r\nHost: allowed.test\r\n\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: allowed.test\r\n\r\n"
 OPEN = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
-
-@pytest.fixture(params=["plane", "mitmproxy"])
-def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "mitmproxy" and importlib.util.find_spec("mitmproxy") is None:
-        pytest.skip("mitmproxy is not installed (it needs Python 3.13)")
-    return str(request.param)
 
 
 async def whole(on: Stage, raw: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -17,13 +16,6 @@ from rig.wire import ALLOWED, PONG, Stage, stage, talk
 pytestmark = pytest.mark.timeout(300)
 DENIED_HOST = re.compile(rb"^host:[ \t]*[^\r\n]*denied\.test", re.I | re.M)
 BLOCKS = ("block", "policy", "policy_no_sni", "policy_plain")
-
-
-@pytest.fixture(params=["plane", "mitmproxy"])
-def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "mitmproxy" and importlib.util.find_spec("mitmproxy") is None:
-        pytest.skip("mitmproxy is not installed (it needs Python 3.13)")
-    return str(request.param)
 
 
 def nothing_denied(on: Stage) -> list[str]:

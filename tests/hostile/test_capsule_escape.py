@@ -8,28 +8,13 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from rig.capsule import EMPTY, START, USERS, Project
+from rig.capsule import EMPTY, START, Project
 
 PYTHON = "/usr/bin/python3"
-
-
-@pytest.fixture(params=USERS)
-def project(request: pytest.FixtureRequest) -> Iterator[Project]:
-    made = Project(request.param)
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def one() -> Iterator[Project]:
-    made = Project()
-    yield made
-    made.remove()
 
 
 def attack(project: Project, code: str, prelude: str = "") -> list[str]:

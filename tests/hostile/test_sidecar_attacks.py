@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rig.sidecar import Sidecar, eventually, sidecar
+from rig.sidecar import Sidecar, sidecar
+from rig.waiting import eventually
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ strictly valid request for the host that was allowed; what is refused is refused
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
 import random
 from collections.abc import Iterator
@@ -19,13 +18,6 @@ from rig.wire import ALLOWED, PONG, Stage, stage, talk
 pytestmark = pytest.mark.timeout(300)
 CEILING = 24 << 20
 """Bytes that can be in sockets' buffers and the proxy's together before a flood has to have been stopped."""
-
-
-@pytest.fixture(params=["plane", "mitmproxy"])
-def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "mitmproxy" and importlib.util.find_spec("mitmproxy") is None:
-        pytest.skip("mitmproxy is not installed (it needs Python 3.13)")
-    return str(request.param)
 
 
 def seen_at_the_origin(on: Stage) -> list[str]:

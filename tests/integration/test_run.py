@@ -5,49 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from rig.capsule import USERS, Project, processes_with
-
-
-@pytest.fixture(params=USERS)
-def project(request: pytest.FixtureRequest) -> Iterator[Project]:
-    made = Project(request.param)
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def one() -> Iterator[Project]:
-    made = Project()
-    yield made
-    made.remove()
+from rig.capsule import Project, processes_with
+from rig.site import threaded
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[int]:
     """An HTTP server on the host's loopback; a capsule reaches it through kap only."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "6")
-            self.end_headers()
-            self.wfile.write(b"origin")
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
-    thread.start()
-    yield made.server_address[1]
-    made.shutdown()
-    made.server_close()
+    with threaded("127.0.0.1") as (port, _):
+        yield port
 
 
 def connect(target: str, listener: str = "127.0.0.1") -> str:

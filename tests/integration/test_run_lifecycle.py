@@ -7,34 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from rig.capsule import START, USERS, Project, processes_with
-
-PATIENCE = 20.0
-
-
-@pytest.fixture(params=USERS)
-def project(request: pytest.FixtureRequest) -> Iterator[Project]:
-    made = Project(request.param)
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def one() -> Iterator[Project]:
-    made = Project()
-    yield made
-    made.remove()
-
-
-def eventually(check: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not check():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.02)
+from rig.capsule import START, Project, processes_with
+from rig.waiting import PATIENCE, eventually
 
 
 def start_trap(project: Project, names: str) -> subprocess.Popen[str]:

@@ -10,27 +10,9 @@ import signal
 import struct
 import termios
 import time
-from collections.abc import Iterator
 
-import pytest
-
-from rig.capsule import USERS, Project
-
-PATIENCE = 20.0
-
-
-@pytest.fixture(params=USERS)
-def project(request: pytest.FixtureRequest) -> Iterator[Project]:
-    made = Project(request.param)
-    yield made
-    made.remove()
-
-
-@pytest.fixture
-def one() -> Iterator[Project]:
-    made = Project()
-    yield made
-    made.remove()
+from rig.capsule import Project
+from rig.waiting import PATIENCE
 
 
 class Screen:

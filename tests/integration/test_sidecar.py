@@ -13,7 +13,8 @@ import dns.rcode
 import jsonschema
 import pytest
 
-from rig.sidecar import PATIENCE, Sidecar, eventually, sidecar
+from rig.sidecar import Sidecar, sidecar
+from rig.waiting import PATIENCE, eventually
 
 SCHEMA: dict[str, Any] = json.loads((Path(__file__).parents[2] / "schemas" / "event.schema.json").read_text())
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
 pytest.importorskip("mitmproxy", reason="mitmproxy needs Python 3.13 here")
 
-from rig.sidecar import OUTSIDE, PATIENCE, Sidecar, eventually, sidecar
+from rig.sidecar import OUTSIDE, Sidecar, sidecar
+from rig.site import threaded
+from rig.waiting import PATIENCE, eventually
 
 HEADER = """
 class AddHeader:
@@ -33,28 +32,17 @@ addons = [Broken()]
 """
 
 
-class Site(http.server.BaseHTTPRequestHandler):
-    seen: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        self.seen.append(self.path)
-        self.send_response(200)
-        self.send_header("Content-Length", "5")
-        self.end_headers()
-        self.wfile.write(b"hello")
-
-    def log_message(self, *args: object) -> None: ...
+@pytest.fixture
+def origin() -> Iterator[tuple[int, list[str]]]:
+    """The port of a site on `OUTSIDE`, and what it was asked for."""
+    with threaded(OUTSIDE) as made:
+        yield made
 
 
 @pytest.fixture
-def site() -> Iterator[int]:
-    """The port of a site on `OUTSIDE`."""
-    Site.seen.clear()
-    server = http.server.ThreadingHTTPServer((OUTSIDE, 0), Site)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield int(server.server_address[1])
-    server.shutdown()
-    server.server_close()
+def site(origin: tuple[int, list[str]]) -> int:
+    """Its port."""
+    return origin[0]
 
 
 @contextmanager
@@ -94,23 +82,25 @@ def get(box: Sidecar, host: str, port: int, by: str = "gate") -> str:
     return answer.decode("latin-1")
 
 
-def test_an_addon_changes_what_passes_the_gate_and_nothing_else(tmp_path: Path, site: int) -> None:
+def test_an_addon_changes_what_passes_the_gate_and_nothing_else(tmp_path: Path, origin: tuple[int, list[str]]) -> None:
+    site, asked = origin
     with gated(tmp_path, site, HEADER) as box:
         answer = get(box, "a.example.com", site)
-        assert answer.startswith("HTTP/1.1 200") and "x-added: by-the-addon" in answer.lower() and "hello" in answer
+        assert answer.startswith("HTTP/1.1 200") and "x-added: by-the-addon" in answer.lower() and "origin" in answer
         assert "x-added" not in get(box, "a.example.com", site, by="proxy").lower()
         denied = get(box, "b.example.com", site)
         assert denied.startswith("HTTP/1.1 403") and "egress.not-listed" in denied
-        assert len(Site.seen) == 2
+        assert len(asked) == 2
         eventually(lambda: box.events("egress.not-listed"), "the denial is logged")
 
 
-def test_an_addon_that_fails_denies_at_the_gate_alone(tmp_path: Path, site: int) -> None:
+def test_an_addon_that_fails_denies_at_the_gate_alone(tmp_path: Path, origin: tuple[int, list[str]]) -> None:
+    site, asked = origin
     with gated(tmp_path, site, BROKEN) as box:
         answer = get(box, "a.example.com", site)
         assert answer == "" or (answer.startswith("HTTP/1.1 500") and "egress.internal-error" in answer)
-        assert Site.seen == []
-        assert get(box, "a.example.com", site, by="proxy").endswith("hello")
+        assert asked == []
+        assert get(box, "a.example.com", site, by="proxy").endswith("origin")
         assert "a bug in the addon" in box.stderr and "Traceback" not in box.stderr
 
 

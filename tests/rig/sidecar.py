@@ -14,8 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,9 @@ import dns.flags
 import dns.message
 import dns.rrset
 
+from rig.waiting import PATIENCE, eventually
+
 OUTSIDE = "127.0.0.2"
-PATIENCE = 20.0
-
-
-def eventually(check: Callable[[], Any], what: str) -> Any:
-    """The first true answer of `check`; fails after `PATIENCE` seconds."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        found = check()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.02)
 
 
 class Resolver:

@@ -1,16 +1,12 @@
-"""Finds the test rig; `either_loop` runs a scenario on asyncio's own loop and on uvloop."""
+"""`either_loop` runs a scenario on asyncio's own loop and on uvloop."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

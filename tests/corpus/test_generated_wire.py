@@ -1,4 +1,7 @@
-"""The families of `generated_wire`, live, on both engines; the client's end comes right behind what it sends. What an origin saw is read again by a parser of this test's own."""
+"""The families of `generated_wire`, live, on both engines; the client's end comes right behind what it sends.
+
+What an origin saw is read again by a parser of this test's own.
+"""
 
 from __future__ import annotations
 

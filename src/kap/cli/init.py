@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 if TYPE_CHECKING:
-    from kap.devcontainer.init_plan import Plan
+    from kap.devcontainer.init_plan import Plan, Wish
     from kap.devcontainer.unsafe import Finding
     from kap.host.init import Project
 
@@ -64,6 +65,8 @@ def command(
         if agreed("Take these out?"):
             wish = Wish(wish.presets, True, wish.feature)
             plan = project.plan(paths, wish)
+    if asks and plan.policy_is_new and not presets and not plan.refused and sys.stdin.isatty():
+        plan = _choose_presets(project, paths, wish, plan)
     if as_json:
         return _as_json(project, plan, write=yes and not dry_run)
     _show(project, plan)
@@ -97,6 +100,18 @@ def _paths(project: Project, config: tuple[Path, ...], yes: bool, as_json: bool)
         click.echo(f"  {number}  {_shown(name)}", err=True)
     chosen = click.prompt("Which? 0 is all of them", type=click.IntRange(0, len(found)), err=True)
     return found if chosen == 0 else [found[chosen - 1]]
+
+
+def _choose_presets(project: Project, paths: list[Path], wish: Wish, plan: Plan) -> Plan:
+    """Offer the presets that were detected; the answer may name others, or ``none``."""
+    for sign in plan.signs:
+        click.echo(f"  {sign.preset}: {_shown(sign.seen)}", err=True)
+    offered = " ".join(sign.preset for sign in plan.signs)
+    answer = click.prompt("Presets (kap presets lists all)", default=offered or "none", err=True)
+    if answer == offered:
+        return plan
+    named = tuple(name for name in answer.replace(",", " ").split() if name != "none")
+    return project.plan(paths, msgspec.structs.replace(wish, presets=named))
 
 
 def _findings(findings: Sequence[Finding]) -> None:
@@ -138,7 +153,8 @@ def _refuse(plan: Plan) -> None:
 
 def _wanted(plan: Plan, yes: bool) -> bool:
     if not plan.changes:
-        click.echo("nothing to do: kap is in this project already")
+        accepted = "" if plan.accepted else "; to accept its policy on this machine: kap overlay"
+        click.echo(f"nothing to do: kap is in this project already{accepted}")
         return False
     if yes or agreed("Write this?"):
         return True

@@ -185,8 +185,9 @@ def forget(record: Record, state: Path) -> None:
 
 def writable(path: Path) -> None:
     """Raise `KapError` where `path` must not or cannot be replaced."""
-    folder = next(p for p in path.parents if p.exists())
-    for place in (path, folder) if path.exists() else (folder,):
+    there = os.path.lexists(path)
+    folder = next(p for p in path.parents if os.path.lexists(p))
+    for place in (path, folder) if there else (folder,):
         if not os.access(place, os.W_OK):
             raise KapError(f"{place} is read-only for you", "make it writable: chmod u+w, or run kap as its owner")
 

@@ -27,6 +27,7 @@ from kap.devcontainer import (
     refresh,
     run_args,
     services,
+    snapshot,
     subnets,
     unsafe,
     wire,
@@ -36,7 +37,7 @@ from kap.devcontainer.discover import OVERLAY, DevContainer
 from kap.devcontainer.identity import Capsule
 from kap.devcontainer.init_files import Change
 from kap.devcontainer.unsafe import Finding
-from kap.errors import ConfigError, UsageError
+from kap.errors import ConfigError, KapError, UsageError
 
 Taken = Callable[[str], Iterable[subnets.Network]]
 
@@ -74,6 +75,11 @@ class Plan(msgspec.Struct, frozen=True):
     policy: Path
     policy_is_new: bool
 
+    @property
+    def accepted(self) -> bool:
+        """Whether a policy is in force for the project on this machine."""
+        return snapshot.accepted(self.capsule)
+
     def diff(self) -> str:
         """All differences."""
         return "".join(change.diff(self.capsule.project) for change in self.changes)
@@ -96,13 +102,15 @@ class _File(msgspec.Struct, frozen=True):
 
 
 def configs(project: Path) -> list[Path]:
-    """Every devcontainer.json of `project`: the two that go first, then the named ones."""
-    first = [project / ".devcontainer" / "devcontainer.json", project / ".devcontainer.json"]
-    try:
-        named = sorted((project / ".devcontainer").glob("*/devcontainer.json"))
-    except OSError:
-        named = []
-    return [p for p in [*first, *named] if os.path.lexists(p)]
+    """Every devcontainer.json of `project`: the two that go first, then the named ones. Raises `KapError` where one cannot look."""
+    folder = project / ".devcontainer"
+    first = [folder / "devcontainer.json", project / ".devcontainer.json"]
+    for place in (project, folder):
+        if place.is_dir() and not os.access(place, os.R_OK | os.X_OK):
+            raise KapError(
+                f"{place} cannot be read: permission denied", "make it readable for you, or run kap as its owner"
+            )
+    return [p for p in [*first, *sorted(folder.glob("*/devcontainer.json"))] if os.path.lexists(p)]
 
 
 def make(place: Place, paths: Sequence[Path], wish: Wish) -> Plan:

@@ -213,7 +213,7 @@ def test_a_command_of_the_user_is_kept_as_written(project: Path, theirs: str) ->
     text = path.read_text()
     assert theirs == '""' or theirs.strip("{}") in text
     assert "// theirs" in text
-    assert "nothing to do" in run(init, project, "--yes").output
+    assert "nothing to do: kap is in this project already\n" in run(init, project, "--yes").output
     path.write_text(text + "\n")
     run(uninit, project, "--yes")
     if theirs != '""':
@@ -243,6 +243,14 @@ def test_uninit_without_a_record_takes_out_what_is_recognisable(project: Path, t
     assert "did not run on this machine" in done.output
     assert config(project) == {"image": "debian:12", "name": "Ünïcode 😀"}
     assert (project / "kap.toml").exists()
+
+
+def test_on_another_machine_it_says_that_the_policy_is_not_accepted(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(init, project, "--yes")
+    monkeypatch.setenv("HOME", str(tmp_path / "another"))
+    assert "kap overlay" in run(init, project, "--yes").output
 
 
 def test_uninit_of_a_project_without_kap(project: Path) -> None:
@@ -312,6 +320,15 @@ def test_a_file_that_is_read_only_is_left(project: Path) -> None:
     assert "read-only" in refused(run(init, project, "--yes")).message
     assert path.read_text() == CONFIG
     assert not (project / "kap.toml").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_directory_that_is_closed_is_told(project: Path) -> None:
+    (project / ".devcontainer").chmod(0)
+    try:
+        assert "permission denied" in refused(run(init, project, "--yes")).message
+    finally:
+        (project / ".devcontainer").chmod(0o755)
 
 
 def test_mode_and_fifo(project: Path) -> None:

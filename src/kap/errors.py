@@ -11,6 +11,8 @@ EXIT_FAILED = 1  # the check ran and the answer is no
 EXIT_USAGE = 2  # bad input: arguments, a file that does not parse
 EXIT_UNAVAILABLE = 69  # sysexits.h EX_UNAVAILABLE: something the command needs is missing on this machine
 EXIT_SOFTWARE = 70  # sysexits.h EX_SOFTWARE: a bug in kap
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+EXIT_PIPE = 141  # 128 + SIGPIPE: whoever read the output has gone
 
 
 class KapError(Exception):

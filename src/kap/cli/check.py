@@ -11,7 +11,6 @@ from kap.config.layers import NAME, Review, find_project, global_path, review
 from kap.config.problem import Problem
 from kap.errors import EXIT_OK, EXIT_USAGE, ConfigError, UsageError
 
-
 _SHOWN = 100
 """Problems printed for a person; a program gets all."""
 
@@ -47,6 +46,8 @@ def _review(file: Path | None, directory: Path) -> Review:
         if _same_file(path, global_path()):
             return review(None, global_path=path)
         return review(path, global_path=global_path())
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory", "name the project's directory: -C DIR")
     try:
         project = find_project(directory)
     except ConfigError as error:

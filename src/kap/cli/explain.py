@@ -57,6 +57,8 @@ def command(targets: tuple[str, ...], config_file: Path | None, directory: Path,
 
 def _load(config_file: Path | None, directory: Path) -> Policy:
     """The policy of the layers; where one has an error its Problems go to standard error and the command ends with 2."""
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory", "name the project's directory: -C DIR")
     project = config_file or find_project(directory)
     upper = global_path()
     if project is None and not os.path.lexists(upper):

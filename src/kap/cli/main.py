@@ -5,14 +5,29 @@ Each command lives in its own file as a function named `command`. The one-line h
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
+import os
 import sys
 from typing import Any
 
 import click
 
 from kap import __version__
-from kap.errors import EXIT_SOFTWARE, KapError
+from kap.errors import EXIT_INTERRUPTED, EXIT_PIPE, EXIT_SOFTWARE, EXIT_UNAVAILABLE, KapError
+
+_MACHINE = {
+    errno.ENOSPC: "make room on that disk, and run this again",
+    errno.EDQUOT: "make room in your quota, and run this again",
+    errno.EROFS: "kap keeps its state in ~/.kap: name a directory that can be written to with KAP_HOME",
+    errno.EACCES: "see who owns it: ls -ld; kap's own state can be put elsewhere with KAP_HOME",
+    errno.EPERM: "see who owns it: ls -ld; kap's own state can be put elsewhere with KAP_HOME",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), and run this again",
+    errno.ENFILE: "the machine has too many files open: end something, and run this again",
+    errno.EIO: "see to that device, and run this again",
+}
+"""Errors of the machine, not of kap, that may reach `main` from anywhere, and what to do about each."""
 
 # name -> (module, one-line help, hidden)
 COMMANDS: dict[str, tuple[str, str, bool]] = {
@@ -71,33 +86,80 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: runs the group; a `KapError` becomes two plain lines and its exit code, a bug becomes one line, never a traceback."""
-    try:
-        result = cli.main(standalone_mode=False)
-        sys.exit(result if isinstance(result, int) else 0)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.Abort:
-        click.echo("Aborted.", err=True)
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except KapError as error:
-        click.echo(f"kap: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"  fix: {error.hint}", err=True)
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(0)
-    except Exception as error:  # a bug: say so in one line; KAP_DEBUG=1 shows the rest
-        import os
+    """Entry point: runs the group; a `KapError` becomes two plain lines and its exit code, a bug becomes one line, never a traceback.
 
-        if os.environ.get("KAP_DEBUG"):
-            raise
-        click.echo(f"kap: internal error: {type(error).__name__}: {error}", err=True)
-        click.echo("  fix: this is a bug in kap; run again with KAP_DEBUG=1 and report what it prints", err=True)
-        sys.exit(EXIT_SOFTWARE)
+    Exits 141, as a program that SIGPIPE ended, where whoever read the output has gone: that is neither a yes nor a no.
+    """
+    _open_standard_streams()
+    output = sys.stdout
+    plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    try:
+        result = cli.main(standalone_mode=False, color=False if plain else None)
+        sys.stdout.flush()
+        code = result if isinstance(result, int) else 0
+    except SystemExit as stop:  # click leaves so, with 1, when the reader has gone, and after completion
+        gone = sys.stdout is not output  # click has put its wrapper there
+        code = EXIT_PIPE if gone else stop.code if isinstance(stop.code, int) else 0
+    except Exception as error:  # noqa: BLE001 - the last place; what it is decides what is said
+        code = _failed(error)
+    _leave(code)
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong on standard error; the exit code."""
+    match error:
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.Abort():
+            _tell("Aborted.")
+            return EXIT_INTERRUPTED
+        case click.ClickException():
+            with contextlib.suppress(OSError):
+                error.show()
+            return error.exit_code
+        case KapError():
+            _tell(f"kap: {error.message}", error.hint)
+            return error.exit_code
+        case BrokenPipeError():
+            return EXIT_PIPE
+        case OSError(errno=number, filename=name) if number in _MACHINE and not os.environ.get("KAP_DEBUG"):
+            _tell(f"kap: {error.strerror or error}: {name or 'while writing the output'}", _MACHINE[number])
+            return EXIT_UNAVAILABLE
+    if os.environ.get("KAP_DEBUG"):
+        raise error
+    _tell(
+        f"kap: internal error: {type(error).__name__}: {error}",
+        "this is a bug in kap; run again with KAP_DEBUG=1 and report what it prints",
+    )
+    return EXIT_SOFTWARE
+
+
+def _tell(message: str, hint: str = "") -> None:
+    with contextlib.suppress(OSError):  # a full or closed standard error: the exit code still says it
+        click.echo(message + (f"\n  fix: {hint}" if hint else ""), err=True)
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where standard input, output or error is closed: else the next file or socket opened would be taken for it."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - a number, for good
+
+
+def _leave(code: int) -> None:
+    """Exit, after giving up what a gone or full output has not taken (the interpreter would complain of it)."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 if __name__ == "__main__":

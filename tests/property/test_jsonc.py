@@ -99,15 +99,16 @@ def test_any_member_can_be_removed_and_no_comment_outside_it_goes(case: tuple[st
         assert is_subsequence(result, text)
 
 
-@given(
-    written(st.fixed_dictionaries({"runArgs": st.lists(SCALARS, max_size=4)})),
-    st.lists(st.text(max_size=4), max_size=3),
-    st.booleans(),
-)
-def test_adding_to_a_list(case: tuple[str, Any], new: list[str], first: bool) -> None:
+LISTS = st.fixed_dictionaries({"runArgs": st.lists(SCALARS, max_size=4)})
+
+
+@given(written(LISTS), st.lists(st.text(max_size=4), max_size=3), st.one_of(st.none(), st.integers(0, 5)))
+def test_adding_to_a_list(case: tuple[str, Any], new: list[str], at: int | None) -> None:
     text, value = case
-    result = edit_jsonc.add(text, ("runArgs",), new, first=first)
-    assert parse(result).value["runArgs"] == ([*new, *value["runArgs"]] if first else [*value["runArgs"], *new])
+    result = edit_jsonc.add(text, ("runArgs",), new, at=at)
+    old = value["runArgs"]
+    at = len(old) if at is None else at
+    assert parse(result).value["runArgs"] == [*old[:at], *new, *old[at:]]
     assert is_subsequence(text, result)
 
 

@@ -48,24 +48,24 @@ def put(text: str, route: Route, value: Any, *, after: Sequence[str] = (), raw: 
     return _checked(_insert(text, owner, at, head + body), wanted, route)
 
 
-def add(text: str, route: Route, values: Sequence[Any], *, first: bool = False) -> str:
-    """`text` with `values` behind, or with `first` before, the elements of the array at `route`."""
+def add(text: str, route: Route, values: Sequence[Any], *, at: int | None = None) -> str:
+    """`text` with `values` before element `at` of the array at `route`, or behind the last."""
     root = parse(text)
     owner = _find(root, route)
     if owner is None or owner.kind != "array":
         raise KapError(f"{_shown(route)} is no list", "correct the file by hand")
-    new = [*values, *owner.value] if first else [*owner.value, *values]
-    wanted = _changed(root.value, route, new)
-    for value in reversed(values) if first else values:
+    at = len(owner.members) if at is None else min(at, len(owner.members))
+    wanted = _changed(root.value, route, [*owner.value[:at], *values, *owner.value[at:]])
+    for index, value in enumerate(values, at):
         owner = _find(parse(text), route)
         assert owner is not None
         written = json.dumps(value, ensure_ascii=False)
-        if first and owner.members:
+        if index == 0 and owner.members:
             lead = owner.members[0].start
             between = _newline(text) + _indent(text, lead) if _own_line(text, lead) else " "
             text = text[:lead] + written + "," + between + text[lead:]
         else:
-            text = _insert(text, owner, len(owner.members) - 1, written)
+            text = _insert(text, owner, index - 1, written)
     return _checked(text, wanted, route)
 
 

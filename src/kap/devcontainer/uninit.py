@@ -7,6 +7,7 @@ rest; a policy that a person has edited is theirs and stays; without a record (a
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from kap.devcontainer import edit_jsonc, init_files, init_plan, jsonc_tree, over
 from kap.devcontainer.discover import OVERLAY, DevContainer
 from kap.devcontainer.init_files import Change, Record
 from kap.errors import ConfigError
+
+_LINES = re.compile(r"[^\n]*\n|[^\n]+")
+_WORDS = re.compile(r"\w+|\s|[^\w\s]")
+_PARTS = 4000
+"""More lines or words than these are not compared: the time grows with their square."""
 
 
 class Undoing(msgspec.Struct, frozen=True):
@@ -91,12 +97,14 @@ def _taken_out(text: str, one: Change | None, path: Path, project: Path) -> str:
     if one is None or not before:
         return shorter
     shorter = _put_back(shorter, (one.after or b"").decode("utf-8", "replace"), before)
-    merged = _reversed(text, (one.after or b"").decode("utf-8", "replace"), before)
-    try:
-        same = merged is not None and jsonc_tree.parse(merged).value == jsonc_tree.parse(shorter).value
-    except jsonc_tree.BadJson:
-        same = False
-    return merged if same and merged is not None else shorter
+    for parts in (_LINES, _WORDS):
+        merged = _reversed(text, (one.after or b"").decode("utf-8", "replace"), before, parts)
+        try:
+            if merged is not None and jsonc_tree.parse(merged).value == jsonc_tree.parse(shorter).value:
+                return merged
+        except jsonc_tree.BadJson:
+            continue
+    return shorter
 
 
 def _put_back(text: str, after: str, before: str) -> str:
@@ -107,17 +115,20 @@ def _put_back(text: str, after: str, before: str) -> str:
         if key not in became and key not in now:
             text = edit_jsonc.put(text, (key,), value, raw=edit_jsonc.raw(before, (key,)))
         elif isinstance(value, list) and isinstance(now.get(key), list):
-            lost = [v for v in value if v not in became.get(key, []) and v not in now[key]]
-            text = edit_jsonc.add(text, (key,), lost) if lost else text
-        elif key == "features" and isinstance(value, dict) and isinstance(now.get(key), dict):
+            for index, one in enumerate(value):
+                if one not in became.get(key, []) and one not in edit_jsonc.get(jsonc_tree.parse(text).value, (key,)):
+                    text = edit_jsonc.add(text, (key,), [one], at=index)
+        elif isinstance(value, dict) and isinstance(now.get(key), dict):
             for name in (n for n in value if n not in became.get(key, {}) and n not in now[key]):
                 text = edit_jsonc.put(text, (key, name), value[name], raw=edit_jsonc.raw(before, (key, name)))
     return text
 
 
-def _reversed(now: str, after: str, before: str) -> str | None:
-    """`now` with what led from `before` to `after` undone, line by line; None where the lines in question were changed."""
-    a, b, c = (t.splitlines(keepends=True) for t in (after, now, before))
+def _reversed(now: str, after: str, before: str, parts: re.Pattern[str]) -> str | None:
+    """`now` with what led from `before` to `after` undone, part by part; None where the parts in question were changed."""
+    a, b, c = (parts.findall(t) for t in (after, now, before))
+    if max(len(a), len(b), len(c)) > _PARTS:
+        return None
     place: dict[int, int] = {}
     for tag, i1, i2, j1, _ in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         if tag == "equal":

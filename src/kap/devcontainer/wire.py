@@ -54,7 +54,7 @@ def single(text: str, arguments: Sequence[str], argv: Sequence[str], feature: st
     elif not isinstance(there, list):
         raise ConfigError('"runArgs" is no list', "make it a list of texts, or remove it")
     elif there[: len(arguments)] != list(arguments):
-        text = edit_jsonc.add(_without_arguments(text), ("runArgs",), arguments, first=True)
+        text = edit_jsonc.add(_without_arguments(text), ("runArgs",), arguments, at=0)
     return _feature(text, feature)
 
 

@@ -3,8 +3,9 @@
 # Works in a copy of test-projects/demo, with a state directory of its own; leaves nothing. Needs no container engine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-kap=$PWD/.venv/bin/kap
-python=$PWD/.venv/bin/python
+kap_bin=$PWD/.venv/bin
+kap=$kap_bin/kap
+python=$kap_bin/python
 [ -x "$kap" ] || { echo "demo: kap is not set up; run: make setup" >&2; exit 69; }
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\033[1m' off=$'\033[0m' DEMO_COLOUR=1; else bold='' off='' DEMO_COLOUR=''; fi
@@ -15,11 +16,30 @@ trap 'rm -rf "$work"' EXIT
 cp -r test-projects/demo "$work/project"
 export KAP_HOME=$work/state DEMO_COLOUR
 
+options=()
+# The package index of this machine's pip configuration, where it is not the usual one: the policy of this run gets it, too.
+index=${PIP_INDEX_URL:-}
+for pip in "$kap_bin/pip" pip3 pip; do
+  [ -n "$index" ] || index=$("$pip" config get global.index-url 2>/dev/null || true)
+done
+authority=${index#*://}
+authority=${authority%%/*}
+case $index in
+  "") ;;
+  *://*@*) echo "This machine's pip uses an index that needs a login; no login goes into a capsule, so the public index is used." ;;
+  http://?* | https://?*)
+    echo "This machine's pip uses the index at $authority: that is allowed for this run, too."
+    printf '\n[proxy.network]\nallow = ["%s"]  # the index of this machine'"'"'s pip\n' "$authority" >>"$work/project/kap.toml"
+    options+=(--env PIP_INDEX_URL) ;;
+  *) echo "This machine's pip uses the index $index, which a capsule does not see; the public index is used." ;;
+esac
+case ${options[*]-} in *PIP_INDEX_URL*) export PIP_INDEX_URL=$index ;; *) unset PIP_INDEX_URL ;; esac
+
 say "1. The policy: kap.toml"
 cat "$work/project/kap.toml"
 
 say "2. This network"
-options=()
+grants=()
 "$python" -m kap.host.network_check --project "$work/project" >"$work/network" 2>&1 || true
 while IFS= read -r line; do
   case $line in
@@ -28,12 +48,12 @@ while IFS= read -r line; do
         export "$name=${!name:-${line#trust=}}"
       done
       echo "This machine's trust store goes into the capsule (certificates only)." ;;
-    grant=*) options+=(--grant-private "${line#grant=}") ;;
+    grant=*) grants+=(--grant-private "${line#grant=}") ;;
     *) echo "$line" ;;
   esac
 done <"$work/network"
-if [ ${#options[@]} -gt 0 ]; then
-  echo "For this run, and no other, exactly these addresses are granted: ${options[*]}"
+if [ ${#grants[@]} -gt 0 ]; then
+  echo "For this run, and no other, exactly these addresses are granted: ${grants[*]}"
 else
   echo "Public names resolve to public addresses here: nothing is granted."
 fi
@@ -53,20 +73,6 @@ if [ -n "$proxy" ]; then
   fi
 fi
 
-# The package index of this machine's pip configuration, where it is not the usual one.
-index=${PIP_INDEX_URL:-}
-for pip in "$python -m pip" pip3 pip; do
-  [ -n "$index" ] || index=$($pip config get global.index-url 2>/dev/null || true)
-done
-if [ -n "$index" ]; then
-  authority=${index#*://}
-  authority=${authority%%/*}
-  authority=${authority##*@}
-  echo "This machine's pip uses the index at $authority: that is allowed for this run, too."
-  export PIP_INDEX_URL=$index
-  options+=(--allow "$authority" --env PIP_INDEX_URL)
-fi
-
 # A Python the capsule can run: the system's, else the one kap runs with, shown read-only.
 DEMO_PYTHON=/usr/bin/python3
 if ! /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null; then
@@ -78,7 +84,7 @@ export DEMO_PYTHON DEMO_SECRET=not-for-agents
 
 say "3. kap run: real commands in a capsule (DEMO_SECRET is set out here)"
 status=0
-"$kap" run -C "$work/project" "${options[@]}" --env DEMO_COLOUR --env DEMO_PYTHON -- sh agent.sh || status=$?
+"$kap" run -C "$work/project" "${options[@]}" "${grants[@]}" --env DEMO_COLOUR --env DEMO_PYTHON -- sh agent.sh || status=$?
 
 say "4. kap why-denied: what was refused, why, and the fix for each"
 (cd "$work/project" && "$kap" why-denied) || [ $? = 1 ]

@@ -1,6 +1,18 @@
 #!/usr/bin/env bash
-# Checks, then every test. What is skipped is counted by name at the end. Arguments go to pytest.
+# Checks, then every test, also where a check fails: one run shows all. What is skipped is counted by name at the end.
+# Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-make --no-print-directory check
-exec .venv/bin/python -m pytest -q "$@"
+[ -x .venv/bin/python ] || { echo "test: the environment is not set up; run: make setup-test" >&2; exit 69; }
+
+# node brings its own list of CAs: on a network that signs TLS with a CA of its own, npm needs the system's.
+for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt; do
+  if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -e "$bundle" ]; then export NODE_EXTRA_CA_CERTS=$bundle; fi
+done
+
+checks=0 tests=0
+make --no-print-directory --keep-going check || checks=$?
+.venv/bin/python -m pytest -q "$@" || tests=$?
+[ "$checks" = 0 ] || echo "test: a check failed (ruff, mypy or import direction): its words are above the tests'; alone: make check" >&2
+[ "$checks" = 0 ] || exit "$checks"
+exit "$tests"

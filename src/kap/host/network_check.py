@@ -121,11 +121,10 @@ def _addresses(name: str, lookup: Callable[[str], list[str]]) -> tuple[str, ...]
 
 
 def _names(config: Config) -> list[str]:
-    """The plain names that may be reached by TLS, without wildcards and addresses."""
+    """The names of allow rules, without their ports; wildcards and addresses are none."""
     texts = [rule.text for rule in config.rules if rule.effect == "allow" and rule.layer != "builtin"]
-    return [
-        text for text in texts if "*" not in text and "/" not in text and ":" not in text and not text[-1].isdigit()
-    ]
+    names = [text.partition(":")[0] for text in texts if text.count(":") < 2 and text[:1] != "["]
+    return [name for name in names if name and "*" not in name and "/" not in name and not name[-1].isdigit()]
 
 
 def main(arguments: list[str]) -> int:

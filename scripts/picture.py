@@ -38,7 +38,13 @@ def run_on_a_terminal(command: str, where: Path, home: Path) -> str:
         "LANG": "C.UTF-8",
     }
     process = subprocess.Popen(
-        ["/bin/sh", "-c", command], cwd=where, env=environment, stdin=child, stdout=child, stderr=child, start_new_session=True
+        ["/bin/sh", "-c", command],
+        cwd=where,
+        env=environment,
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        start_new_session=True,
     )
     os.close(child)
     out = b""

@@ -23,12 +23,17 @@ python_minor() { "$1" -c 'import sys, venv, ensurepip; print(sys.version_info[1]
 # Prints a Python: 3.13 or newer where there is one (the sidecar needs it), else 3.12 or 3.11 (the host half), else nothing.
 find_python() {
   local best="" best_minor=10 candidate minor
-  for candidate in "${KAP_PYTHON:-}" python3.14 python3.13 "${HOME:-}"/.pyenv/versions/3.1[34].*/bin/python3 \
+  if [ -n "${KAP_PYTHON:-}" ]; then
+    minor=$(python_minor "$KAP_PYTHON")
+    if [ "$minor" -ge 11 ] && [ "$minor" -le 14 ]; then command -v "$KAP_PYTHON"; fi
+    return 0
+  fi
+  for candidate in python3.14 python3.13 "${HOME:-}"/.pyenv/versions/3.1[34].*/bin/python3 \
     "${HOME:-}"/.local/share/uv/python/cpython-3.1[34].*/bin/python3 python3 python3.12 python3.11 /usr/bin/python3; do
-    [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
+    command -v "$candidate" >/dev/null 2>&1 || continue
     minor=$(python_minor "$candidate")
     if [ "$minor" -gt "$best_minor" ] && [ "$minor" -le 14 ]; then best=$(command -v "$candidate"); best_minor=$minor; fi
-    if [ "$best_minor" -ge 13 ] || [ "$candidate" = "${KAP_PYTHON:-}" ]; then break; fi
+    if [ "$best_minor" -ge 13 ]; then break; fi
   done
   echo "$best"
 }

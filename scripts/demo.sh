@@ -14,6 +14,7 @@ say() { printf '\n%s== %s%s\n' "$bold" "$*" "$off"; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp -r test-projects/demo "$work/project"
+chmod -R u+w "$work/project"  # the checkout may be read-only
 export KAP_HOME=$work/state DEMO_COLOUR
 
 options=()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import shlex
 import subprocess
 import sys
 
@@ -63,7 +64,7 @@ def test_harden_in_a_process_of_its_own() -> None:
         "ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), ctypes.CDLL(None).prctl(39, 0, 0, 0, 0))"
     )
     out = subprocess.run(
-        ["sh", "-c", f"ulimit -Sn 64; ulimit -Hn 256; exec {sys.executable} -c '{program}'"],
+        ["sh", "-c", f"ulimit -Sn 64; ulimit -Hn 256; exec {shlex.quote(sys.executable)} -c '{program}'"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,17 +1,17 @@
-"""Carry fixes out on a kap.toml: show the difference, ask, keep a copy, write it whole.
+"""Carry fixes out on a kap.toml: show the difference, ask, keep a copy, write.
 
-Rules: what is written parses, checks without errors, and differs in exactly what was shown; the file is replaced atomically, with its
-mode kept and the old text beside it; a file that changed meanwhile is left alone.
+Rules: what is written parses, checks without errors, and differs in exactly what was shown; the old text is kept beside the file before
+the file is touched; a file that changed meanwhile is left alone.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import secrets
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
 import msgspec
@@ -93,7 +93,8 @@ def preview(name: str, text: str, fix: Fix) -> tuple[str, ...]:
 def write(change: Change) -> Path:
     """Put the change in place; gives the copy of the old text. Raises `KapError`, and leaves the file as it is then.
 
-    What is inside a capsule can write this folder: no link is followed, and every step is taken in the folder that was opened.
+    What is inside a capsule can write this folder: no link is followed, and every step is taken in the folder that was opened. The file
+    is written where it is, not replaced by another: a capsule that runs has it as a read-only mount point, which goes when it is replaced.
     """
     path = change.path
     if path.is_symlink():
@@ -101,9 +102,11 @@ def write(change: Change) -> Path:
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            mode = _same(folder, change)
-            backup = _backup(folder, change, mode)
-            _replace(folder, path.name, change.after, mode)
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(path.name, flags, dir_fd=folder), "r+b", buffering=0) as file:
+                mode = _same(file, change)
+                backup = _backup(folder, change, mode)
+                _overwrite(file, change)
         finally:
             os.close(folder)
     except OSError as error:
@@ -112,16 +115,35 @@ def write(change: Change) -> Path:
     return path.with_name(backup)
 
 
-def _same(folder: int, change: Change) -> int:
+def _same(file: FileIO, change: Change) -> int:
     """The mode of the file, which is still what it was. Raises `KapError` where it is not."""
-    descriptor = os.open(change.path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    with os.fdopen(descriptor, "rb") as file:
-        before = change.before.encode()
-        if file.read(len(before) + 1) != before:
-            raise KapError(
-                f"{change.path} was changed by somebody else meanwhile; nothing was written", "run the command again"
-            )
-        return stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    before, info = change.before.encode(), os.fstat(file.fileno())
+    if not stat.S_ISREG(info.st_mode) or os.pread(file.fileno(), len(before) + 1, 0) != before:
+        raise KapError(
+            f"{change.path} was changed by somebody else meanwhile; nothing was written", "run the command again"
+        )
+    if info.st_nlink != 1:
+        raise KapError(f"{change.path} has other names (hard links), so it is not edited", "edit it by hand")
+    return stat.S_IMODE(info.st_mode)
+
+
+def _overwrite(file: FileIO, change: Change) -> None:
+    """The new text instead of the old one, on the disk; the old one again where that fails. Raises `OSError`."""
+    try:
+        _put(file, change.after.encode())
+    except OSError:
+        with suppress(OSError):
+            _put(file, change.before.encode())
+        raise
+
+
+def _put(file: FileIO, data: bytes) -> None:
+    os.posix_fallocate(file.fileno(), 0, max(len(data), 1))  # a full disk is noticed before anything is lost
+    done = 0
+    while done < len(data):
+        done += os.pwrite(file.fileno(), data[done:], done)
+    os.ftruncate(file.fileno(), len(data))
+    os.fsync(file.fileno())
 
 
 def _order(fix: Fix) -> tuple[int, tuple[int, ...]]:
@@ -146,16 +168,6 @@ def _backup(folder: int, change: Change, mode: int) -> str:
             _create(folder, name, change.before, mode)
             return name
     raise KapError(f"there are {_BACKUPS} copies of {change.path} already", f"remove some of {change.path.name}.bak*")
-
-
-def _replace(folder: int, name: str, text: str, mode: int) -> None:
-    fresh = f".{name}.{secrets.token_hex(8)}"
-    _create(folder, fresh, text, mode)
-    try:
-        os.replace(fresh, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        os.unlink(fresh, dir_fd=folder)
-        raise
 
 
 def _create(folder: int, name: str, text: str, mode: int) -> None:

@@ -44,6 +44,9 @@ _EXAMPLE = 'printf \'presets = ["python"]\\n[proxy.network]\\nallow = ["docs.exa
 @click.option(
     "--events", type=click.Path(path_type=Path), help="Write the audit log here instead of the project's state."
 )
+@click.option(
+    "--accept-policy", is_flag=True, help="kap.toml was replaced while a capsule ran; you read it, and it is yours."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[--] COMMAND...")
 def command(
@@ -53,6 +56,7 @@ def command(
     passed: tuple[str, ...],
     read_only: tuple[str, ...],
     events: Path | None,
+    accept_policy: bool,
     quiet: bool,
     arguments: tuple[str, ...],
 ) -> int:
@@ -67,21 +71,32 @@ def command(
     grants = [("allow", text) for text in allow] + [("private", text) for text in grant_private]
     policy = _load(file, grants, quiet=quiet)
     from kap.host import capsule, machine, state
+    from kap.host.own_policy import Hold
 
     machine.check_workspace(str(workspace), machine.who()[1])  # before anything is made, the state's directory included
+    own = state.project_state(workspace)
+    hold = Hold(file, _text(policy), own.directory)
+    hold.check(accept=accept_policy)
     if not quiet:
         _announce(policy, grants, passed)
-    name = state.project_id(workspace)
     job = capsule.Job(
         command=arguments,
         workspace=str(workspace),
         policy=policy,
-        events=events.absolute() if events else state.project_state(workspace).events,
-        id=name,
+        events=events.absolute() if events else own.events,
+        id=own.id,
         passed=passed,
         read_only=read_only,
     )
-    result = capsule.run(job, lambda text: None if quiet else click.echo(f"kap: {text}", err=True))
+    hold.start()
+    try:
+        result = capsule.run(job, lambda text: None if quiet else click.echo(f"kap: {text}", err=True))
+    finally:
+        if not hold.end():
+            click.echo(
+                f"kap: {file} was replaced while the command ran, which could write the new one; read it before the next run",
+                err=True,
+            )
     if result.refused and not quiet:
         inside = Path.cwd().resolve().is_relative_to(workspace)
         where = f" --events {events}" if events else "" if inside else f" -C {workspace}"
@@ -140,6 +155,12 @@ def _load(file: Path, grants: list[tuple[str, str]], *, quiet: bool) -> Policy:
         }
         _show(held, documents)
     return compile(loaded.config)
+
+
+def _text(policy: Policy) -> str:
+    """The project's kap.toml, as it was read."""
+    texts = (layer.document.text for layer in policy.config.layers if layer.name == "project" and layer.document)
+    return next(texts, "")
 
 
 def _show(problems: Sequence[Problem], documents: Mapping[str, Document]) -> None:

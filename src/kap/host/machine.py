@@ -11,6 +11,7 @@ import itertools
 import os
 import pwd
 import re
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -125,7 +126,11 @@ def _submodules(workspace: str) -> list[str]:
 def _hooks_path(workspace: str) -> list[str]:
     """The directory that git runs hooks from instead of .git/hooks, where its configuration names one in the workspace."""
     try:
-        with Path(workspace, ".git/config").open("rb") as file:
+        # Whatever an earlier capsule left there: a pipe would be waited for.
+        opened = os.open(f"{workspace}/.git/config", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(opened, "rb") as file:
+            if not stat.S_ISREG(os.fstat(opened).st_mode):
+                return []
             text = file.read(MAX_GIT_CONFIG).decode("utf-8", "replace")
     except OSError:
         return []

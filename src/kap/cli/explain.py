@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import click
 
-from kap.cli.render import escape, render, wants_colour
+from kap.cli.render import escape, render, shown_path, wants_colour
 from kap.config.layers import Review, find_project, global_path, load, review
 from kap.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
 from kap.names.hosts import BadTarget, parse_target
@@ -152,7 +152,9 @@ def _print(name: str, told: Explanation) -> None:
     click.echo(f"  why   {escape(told.why)}")
     if told.rule:
         via = f", preset {told.via}" if told.via else ""
-        click.echo(f'  rule  "{escape(told.rule)}"  {escape(told.where) or "-"}  ({told.layer}{via})')
+        click.echo(
+            f'  rule  "{escape(told.rule)}"  {escape(shown_path(told.where)) if told.where else "-"}  ({told.layer}{via})'
+        )
     for label, lines in (("near", told.near), ("fix", tuple(fix.title for fix in told.fixes))):
         for line in lines:
             click.echo(f"  {label:<5} {escape(line)}")

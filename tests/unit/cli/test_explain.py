@@ -64,7 +64,7 @@ def test_exit_codes(project: Path, targets: list[str], exit_code: int) -> None:
 def test_people_read_the_reason_the_rule_with_its_place_and_the_fix(project: Path) -> None:
     shown = run("github.com:22", "bad.example.com").stdout
     assert "github.com:22: denied  egress.port-not-listed" in shown
-    assert f'rule  "github.com"  {project}:2  (project)' in shown
+    assert 'rule  "github.com"  kap.toml:2  (project)' in shown
     assert 'fix   add "github.com:22" to allow' in shown
     assert 'fix   take "bad.example.com" out of deny' in shown
     assert "docs/codes/egress.port-not-listed.md" in shown

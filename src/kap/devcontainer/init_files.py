@@ -10,7 +10,7 @@ import contextlib
 import difflib
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -92,8 +92,10 @@ def target(path: Path, project: Path) -> Path:
     return real
 
 
-def apply(changes: Sequence[Change], state: Path, *, accepted: bool = False) -> Record:
-    """Carry `changes` out and remember them. Raises `KapError` with everything as it was."""
+def apply(
+    changes: Sequence[Change], state: Path, *, accepted: bool = False, last: Callable[[], None] = lambda: None
+) -> Record:
+    """Carry `changes` out, then `last`, and remember them. Raises `KapError` with every file as it was."""
     old = load(state)
     record = Record(_together(old, changes), sorted({*old.made, *_missing(changes)}), False, accepted or old.accepted)
     for change in changes:
@@ -104,6 +106,7 @@ def apply(changes: Sequence[Change], state: Path, *, accepted: bool = False) -> 
     try:
         for change in changes:
             put(Path(change.path), change.after)
+        last()
     except (OSError, KapError) as error:
         undo(changes)
         save(old, state) if old.files else (state / RECORD).unlink(missing_ok=True)

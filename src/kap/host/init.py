@@ -44,19 +44,15 @@ class Project:
         """Write the files of `plan` and accept the policy; its digest comes back. Raises `KapError`, with every file as it was."""
         with self._locked():
             fresh = not snapshot.accepted(plan.capsule)
-            before = init_files.load(self.state)
-            if plan.changes:
-                init_files.apply(plan.changes, self.state, accepted=fresh)
-            try:
+            digests: list[str] = []
+
+            def accept() -> None:
                 identity.claim(plan.capsule)
-                return snapshot.accept(plan.capsule)
-            except KapError:
-                init_files.undo(plan.changes)
-                if before.files:
-                    init_files.save(before, self.state)
-                else:
-                    init_files.forget(init_files.load(self.state), self.state)
-                raise
+                digests.append(snapshot.accept(plan.capsule))
+
+            # Accepting belongs to the same all or nothing: killed before it, the next run begins anew.
+            init_files.apply(plan.changes, self.state, accepted=fresh, last=accept)
+            return digests[0]
 
     def heal(self) -> list[str]:
         """Undo what an interrupted run left in the project; gives the files that were put back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 from kap.cli.init import command as init
 from kap.cli.uninit import command as uninit
 from kap.config.layers import load
-from kap.devcontainer import init_files, jsonc_tree, overlay, wire
+from kap.devcontainer import init_files, jsonc_tree, overlay, snapshot, wire
 from kap.devcontainer.init_files import Change
 from kap.errors import KapError
 from kap.host.state import project_state
@@ -374,6 +375,43 @@ def test_a_run_that_was_interrupted_is_undone_by_the_next(
     assert tree(project) == before
     assert run(init, project, "--yes").return_value == 0
     run(uninit, project, "--yes")
+    assert tree(project) == before
+
+
+def test_a_run_that_ends_before_the_policy_is_accepted_is_undone_too(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(project)
+
+    def killed(_: object) -> str:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "accept", killed)
+        with pytest.raises(Killed):
+            run(init, project, "--yes")
+    assert "interrupted" in run(init, project, said="n\n").output
+    assert tree(project) == before
+
+
+def test_a_policy_that_cannot_be_accepted_leaves_no_file_changed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(project)
+
+    def refusing(_: object) -> str:
+        raise KapError("the disk is full", "make room")
+
+    monkeypatch.setattr(snapshot, "accept", refusing)
+    assert refused(run(init, project, "--yes")).message == "the disk is full"
+    assert tree(project) == before
+
+
+def test_two_at_once_are_told_apart(project: Path) -> None:
+    before = tree(project)
+    with (project_state(project).directory / "init.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "at work" in refused(run(init, project, "--yes")).message
     assert tree(project) == before
 
 

@@ -178,6 +178,11 @@ def _announce(policy: Policy, grants: list[tuple[str, str]], passed: tuple[str, 
     for effect, text in grants:
         what = "allowed" if effect == "allow" else "allowed names may resolve to"
         click.echo(f"kap: for this run: {what} {text}", err=True)
+    config = policy.config
+    if config.proxy.upstream.url and not config.wrote("global", "proxy", "upstream"):
+        click.echo(
+            f"kap: by the project's kap.toml, traffic goes through the proxy {config.proxy.upstream.url}", err=True
+        )
     names = [name for name in dict.fromkeys((*policy.config.run.env, *passed)) if name in os.environ]
     if names:
         click.echo(f"kap: passed in from this host's environment: {', '.join(names)}", err=True)

@@ -56,6 +56,13 @@ class Config(msgspec.Struct, frozen=True):
     setup: Setup = Setup()
     env: dict[str, str] = msgspec.field(default_factory=dict)
 
+    def wrote(self, layer: str, *path: str) -> bool:
+        """Whether the file of `layer` has something at the keys `path`."""
+        found: object = next((one.document.value for one in self.layers if one.name == layer and one.document), None)
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        return bool(found)
+
     def locate(self, layer: str, route: Route) -> tuple[str, int]:
         """Path and 1-based line of what stands at `route` in `layer`; line 0 where it is not known."""
         found = next((one for one in self.layers if one.name == layer), None)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from typing import Any, Protocol
 
 from kap.egress.resolve import ResolveError, Resolver
 from kap.egress.verdicts import Verdicts
+from kap.names.addresses import classify
 from kap.names.hosts import Target
 from kap.policy.compiler import Policy
 
@@ -23,6 +24,9 @@ STAGGER = 0.25
 
 ATTEMPTS = 6
 """Addresses of one name that are tried at most."""
+
+_FORBIDDEN = frozenset({"egress.deny-rule", "egress.always-denied"})
+_LOCAL = frozenset({"loopback", "link-local", "metadata", "unspecified", "this-network"})
 
 
 class Owner(Protocol):
@@ -43,7 +47,7 @@ class Connector:
 
     loop: asyncio.AbstractEventLoop
 
-    def __init__(self, resolver: Resolver, own_addresses: frozenset[str]) -> None:
+    def __init__(self, resolver: Resolver, own_addresses: Container[str]) -> None:
         self.resolver = resolver
         self.own_addresses = own_addresses
         self.verdicts = Verdicts()
@@ -63,13 +67,37 @@ class Connector:
         dial.start(lambda address: self.refusal(policy, target, address, subject))
         return dial
 
-    def dial_unvetted(
-        self, target: Target, factory: Callable[[], asyncio.Protocol], owner: Owner, ssl: Any = None
+    def dial_proxy(
+        self,
+        policy: Policy,
+        target: Target,
+        subject: str,
+        factory: Callable[[], asyncio.Protocol],
+        owner: Owner,
+        ssl: Any = None,
     ) -> Dial:
-        """Connect to a host the *user* configured (the upstream proxy): its addresses need no rule, only not be our own."""
+        """Connect to the upstream proxy `target`, which needs no allow rule: see `proxy_refusal`."""
         dial = Dial(self, target, factory, owner, ssl)
-        dial.start(lambda address: "egress.own-address" if address in self.own_addresses else "")
+        dial.start(lambda address: self.proxy_refusal(policy, target, address, subject))
         return dial
+
+    def proxy_refusal(self, policy: Policy, target: Target, address: str, subject: str) -> str:
+        """The code that forbids the upstream proxy `target` at `address`, or "".
+
+        One of the machine's owner may be anywhere but at kap itself. One that a project chose must not undo what is denied, nor lead
+        to what only this machine reaches (itself, its link, metadata services) unless that is granted.
+        """
+        if address in self.own_addresses:
+            return "egress.own-address"
+        config = policy.config
+        if config.wrote("global", "proxy", "upstream") or not config.wrote("project", "proxy", "upstream"):
+            return ""
+        named = self.verdicts.egress(policy, target, "connect", subject)
+        if named.code in _FORBIDDEN:
+            return named.code
+        placed = self.verdicts.address(policy, target, address, subject)
+        local = placed.code in _FORBIDDEN or classify(address).name in _LOCAL
+        return "" if placed.allowed or not local else placed.code
 
 
 def start_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 from typing import Literal
 
@@ -48,7 +48,7 @@ class Plane:
         resolver: Resolver,
         limits: Limits,
         upstream: UpstreamProxy | None = None,
-        own_addresses: frozenset[str] = frozenset(),
+        own_addresses: Container[str] = frozenset(),
     ) -> None:
         self._state = PlaneState(live, audit, Connector(resolver, own_addresses), limits, upstream)
         self._servers: list[asyncio.Server] = []

@@ -1,6 +1,7 @@
 """Through a corporate proxy: which targets go through it, and a tunnel opened in it.
 
-Rules: the proxy's own address is resolved here and needs no rule (the user configured it), but is never one of ours; its credentials are
+Rules: the proxy's own address is resolved here and needs no rule, but is never one of ours, and one that a project chose is nothing that
+is denied and nothing of this machine (`Connector.proxy_refusal`); its credentials are
 given at start and appear in nothing we write but the requests to it; its refusals reach the client with their true status. The names
 of targets are resolved by that proxy, so the guard against non-global addresses is its business there; literal addresses are still
 vetted here.
@@ -27,6 +28,8 @@ from kap.errors import ConfigError
 from kap.names.hosts import BadTarget, Host, Target, parse_authority
 from kap.names.patterns import BadPattern, Pattern, parse_pattern
 from kap.policy.compiler import Policy
+
+_NOT_CHOSEN = frozenset({"egress.deny-rule", "egress.always-denied", "egress.address-not-global"})
 
 
 class Dialling(Protocol):
@@ -134,7 +137,7 @@ def reach(
             owner.dial_failed(code, target.host.text, "")
             return _Nothing()
     through = ThroughProxy(plane, upstream, target, owner, tunnel)
-    through.start()
+    through.start(policy, subject)
     return through
 
 
@@ -168,10 +171,11 @@ class ThroughProxy:
         self._address = target.host.text if target.host.is_ip else ""
         self.server: ServerSide | None = None
 
-    def start(self) -> None:
+    def start(self, policy: Policy, subject: str) -> None:
         """Dial the proxy."""
-        self._dial = self._plane.connector.dial_unvetted(
-            self._upstream.target, partial(ServerSide, self), self, self._upstream.tls
+        upstream = self._upstream
+        self._dial = self._plane.connector.dial_proxy(
+            policy, upstream.target, subject, partial(ServerSide, self), self, upstream.tls
         )
 
     def cancel(self) -> None:
@@ -184,7 +188,8 @@ class ThroughProxy:
 
     def dial_failed(self, code: str, address: str, detail: str, status: int = 0) -> None:
         """See `Owner`."""
-        self._fail(f"cannot connect to the upstream proxy: {detail or code}")
+        where = f"it is at {address}, which this policy does not let a project choose: " if code in _NOT_CHOSEN else ""
+        self._fail(f"cannot connect to the upstream proxy: {where}{detail or code}")
 
     def dialled(self, server: ServerSide, address: str) -> None:
         """See `Owner`: connected to the proxy; now the tunnel in it, where one is wanted."""

@@ -29,6 +29,7 @@ from kap.errors import BackendError, UsageError
 from kap.host.attribution import Attribution
 from kap.host.command import locate, visible_path
 from kap.host.machine import look
+from kap.host.own_addresses import OwnAddresses
 from kap.host.signals import Signals
 from kap.host.streams import Streams
 from kap.host.trust import carry
@@ -216,7 +217,9 @@ async def _serve(
     live = Live(job.policy)
     resolver = SystemResolver(seconds=limits.dns_seconds)
     stack.callback(resolver.close)
-    plane = Plane(live, counting, resolver=resolver, limits=limits, upstream=upstream_proxy(config))
+    plane = Plane(
+        live, counting, resolver=resolver, limits=limits, upstream=upstream_proxy(config), own_addresses=OwnAddresses()
+    )
     stack.push_async_callback(plane.close)
     addresses = tuple(dict.fromkeys(item.sock.getsockname()[0] for item in sockets))
     names = NameServer(live, counting, answer="self", addresses=addresses, limits=limits)

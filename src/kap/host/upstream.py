@@ -14,17 +14,9 @@ from kap.errors import ConfigError
 def upstream_proxy(config: Config) -> UpstreamProxy | None:
     """The proxy of ``[proxy.upstream]`` with its credentials; None where there is none. Raises `ConfigError`."""
     table = config.proxy.upstream
-    if table.url and (table.auth_env or table.auth_file) and not _owner_wrote_it(config):
+    if table.url and (table.auth_env or table.auth_file) and not config.wrote("global", "proxy", "upstream"):
         raise ConfigError(
             "[proxy.upstream] of the project asks for credentials of this host",
             "move the table [proxy.upstream] to your own ~/.kap/kap.toml",
         )
     return credentials.upstream_proxy(table)
-
-
-def _owner_wrote_it(config: Config) -> bool:
-    for layer in config.layers:
-        if layer.name == "global" and layer.document is not None:
-            value = layer.document.value or {}
-            return bool(value.get("proxy", {}).get("upstream"))
-    return False

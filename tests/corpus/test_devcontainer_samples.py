@@ -12,20 +12,31 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
 from click.testing import CliRunner, Result
 from devcontainer_tree import configs, copy, index, rewritten, tree
+from lab.engine import Unavailable
+from lab.project import devcontainer_cli
 
 from kap.cli.init import command as init
 from kap.cli.uninit import command as uninit
 from kap.devcontainer import jsonc_tree, overlay, unsafe, wire
 from kap.errors import KapError
 
-CLI = Path.home() / ".cache" / "kap-test" / "devcontainer-cli" / "node_modules" / ".bin" / "devcontainer"
 EVERY = int(os.environ.get("KAP_SAMPLES_EVERY", "6"))
 """The Node CLI takes about half a second: by default it is asked about every sixth sample; 1 asks about all."""
 
 DRESSES = ["crlf", "tabs", "bare", "bom", "comments", "one-line", "escapes", "commas"]
+
+
+@pytest.fixture(scope="session")
+def cli() -> str:
+    """The devcontainer CLI, installed where it is not yet."""
+    try:
+        return devcontainer_cli()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +57,11 @@ def run(command: object, *arguments: str) -> Result:
     return result
 
 
-def read_configuration(place: Path, config: Path) -> dict[str, object]:
+def read_configuration(cli: str, place: Path, config: Path) -> dict[str, object]:
     engine = place.with_name("docker-without-containers")  # the CLI asks whether the dev container runs already
     engine.write_text("#!/bin/sh\nexit 0\n")
     engine.chmod(0o755)
-    argv = [CLI, "read-configuration", "--workspace-folder", place, "--config", config, "--docker-path", engine]
+    argv = [cli, "read-configuration", "--workspace-folder", place, "--config", config, "--docker-path", engine]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     value: dict[str, object] = json.loads(done.stdout)["configuration"]
@@ -63,7 +74,7 @@ def test_every_sample_goes_in_and_comes_out_again(corpora: Path, tmp_path: Path)
     for number, sample in enumerate(samples):
         place = copy(corpora / "devcontainer_samples" / str(sample["id"]), tmp_path / f"{number:03}" / "project")
         try:
-            round_trip(place, ask_the_cli=False)
+            round_trip(place)
         except (AssertionError, KapError) as error:
             bad.append(f"{sample['id']}: {type(error).__name__}: {error}")
         shutil.rmtree(place)
@@ -71,28 +82,27 @@ def test_every_sample_goes_in_and_comes_out_again(corpora: Path, tmp_path: Path)
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(not CLI.exists() or shutil.which("node") is None, reason="the devcontainer CLI is not installed")
-def test_the_devcontainer_cli_accepts_what_init_writes(corpora: Path, tmp_path: Path) -> None:
+def test_the_devcontainer_cli_accepts_what_init_writes(corpora: Path, tmp_path: Path, cli: str) -> None:
     samples = [s for s in index(corpora) if s["read_configuration_ok"] and s["kind"] != "invalid"][::EVERY]
     for number, sample in enumerate(samples):
         place = copy(corpora / "devcontainer_samples" / str(sample["id"]), tmp_path / f"{number:03}" / "project")
-        round_trip(place, ask_the_cli=True)
+        round_trip(place, cli)
         shutil.rmtree(place)
 
 
 @pytest.mark.parametrize("how", DRESSES)
-def test_every_sample_in_another_dress(corpora: Path, tmp_path: Path, how: str) -> None:
+def test_every_sample_in_another_dress(corpora: Path, tmp_path: Path, cli: str, how: str) -> None:
     samples = [s for s in index(corpora) if s["read_configuration_ok"] and s["kind"] != "invalid"]
     chosen = samples[DRESSES.index(how) :: len(DRESSES)]
     for number, sample in enumerate(chosen):
         place = copy(corpora / "devcontainer_samples" / str(sample["id"]), tmp_path / f"{number:03}" / "project")
         for config in configs(place):
             config.write_bytes(rewritten(config.read_bytes().decode(), how).encode())
-        round_trip(place, ask_the_cli=CLI.exists() and number % EVERY == 0)
+        round_trip(place, cli if number % EVERY == 0 else "")
         shutil.rmtree(place)
 
 
-def round_trip(place: Path, *, ask_the_cli: bool) -> None:
+def round_trip(place: Path, cli: str = "") -> None:
     before = tree(place)
     first = run(init, "-C", str(place), "--yes")
     assert first.exception is None, str(first.exception)
@@ -102,8 +112,8 @@ def round_trip(place: Path, *, ask_the_cli: bool) -> None:
     for config in configs(place):
         value = jsonc_tree.parse(config.read_bytes().decode()).value
         assert_closed(value)
-        if ask_the_cli:
-            assert_same_for_the_cli(value, read_configuration(place, config))
+        if cli:
+            assert_same_for_the_cli(value, read_configuration(cli, place, config))
     again = run(init, "-C", str(place), "--yes")
     assert "nothing to do" in again.output, again.output
     assert tree(place) == after

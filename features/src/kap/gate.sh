@@ -53,12 +53,12 @@ report() { # STATE CODE TEXT
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # --- One program that opens TCP connections -------------------------------------------------------------------------
-# Each `ask_*` HOST PORT SECONDS sends its standard input and prints "+" and the answer when it got a connection, "-" when it
-# got none, and nothing when it could not try.
+# Each `ask_*` HOST PORT SECONDS sends its standard input and prints "+" and the answer when it got a connection, "-" when it was told
+# no (refused, no route), "?" when nobody said anything in time, and nothing when it could not try.
 ask_perl() {
   perl -e '
     use Socket; my ($host, $port, $seconds) = @ARGV; my $up = 0; $| = 1;
-    $SIG{ALRM} = sub { print "-" unless $up; exit 0 }; alarm $seconds;
+    $SIG{ALRM} = sub { print "?" unless $up; exit 0 }; alarm $seconds;
     my $question = do { local $/; <STDIN> };
     my $address = inet_aton($host); unless (defined $address) { print "-"; exit 0 }
     socket(my $s, PF_INET, SOCK_STREAM, 6) or exit 2;
@@ -74,6 +74,9 @@ question = sys.stdin.buffer.read()
 out = sys.stdout.buffer
 try:
     s = socket.create_connection((host, port), seconds)
+except TimeoutError:
+    out.write(b"?")
+    sys.exit()
 except OSError:
     out.write(b"-")
     sys.exit()
@@ -93,14 +96,19 @@ except OSError:
 ask_bash() {
   # shellcheck disable=SC2016
   timeout "$3" bash -c 'exec 3<>"/dev/tcp/$0/$1" || { printf -- -; exit; }; printf +; cat >&3; head -c 4096 <&3' "$1" "$2" 2>/dev/null
-  [ $? -ne 124 ] || printf ' '
+  [ $? -ne 124 ] || printf '?'
 }
 ask_nc() {
   # Half-closing would end some servers before they answer: the question is followed by silence.
-  answer=$( { cat; sleep 1; } | timeout "$3" nc "$1" "$2" 2>/dev/null | head -c 4096; echo x)
+  answer=$( { cat; sleep 1; } | { timeout "$3" nc "$1" "$2" 2>/dev/null; [ $? -ne 124 ] || printf '\001'; } | head -c 4096; echo x)
   answer=${answer%x}
-  if [ -n "$answer" ]; then printf '+%s' "$answer"; else printf -- '-'; fi
+  case $answer in
+    '') printf -- '-' ;;
+    "$late") printf '?' ;;
+    *) printf '+%s' "${answer%"$late"}" ;;
+  esac
 }
+late=$(printf '\001')
 choose() {
   if have perl && perl -e 'use Socket; exit 0' 2>/dev/null; then echo perl
   elif have python3; then echo python3
@@ -110,9 +118,10 @@ choose() {
 }
 helper=$(choose)
 ask() { "ask_$helper" "$@" 2>/dev/null | tr -d '\000\r'; }
-# Connected or not, for an address that may not be there.
+# For an address that may not be there: 0 connected, 1 told no, 2 not known. Silence is not a no: a busy machine may be as silent as a
+# closed network, and a network that only drops packets is not what the overlay makes.
 reaches() { # HOST PORT
-  case $(printf 'HEAD / HTTP/1.0\n\n' | ask "$1" "$2" 2) in +*) return 0 ;; *) return 1 ;; esac
+  case $(printf 'HEAD / HTTP/1.0\n\n' | ask "$1" "$2" 6) in +*) return 0 ;; -*) return 1 ;; *) return 2 ;; esac
 }
 
 # --- The sidecar --------------------------------------------------------------------------------------------------------
@@ -207,7 +216,10 @@ check_closed() {
 # All at once: packets that are dropped cost their time-out only once.
 probe_all() {
   for target in $outside $metadata; do
-    ( reaches "${target%:*}" "${target#*:}" && echo "outside:$target" ) &
+    (
+      reaches "${target%:*}" "${target#*:}"
+      case $? in 0) echo "outside:$target" ;; 2) echo "silent:$target" ;; esac
+    ) &
   done
   for gateway in ${gateways:-}; do
     ( reaches "$gateway" 22; alive "$gateway" && echo "host:$gateway" ) &
@@ -217,10 +229,17 @@ probe_all() {
 report_leaks() {
   out=
   host=
+  silent=
   for leak in $leaks; do
-    case $leak in outside:*) out="$out ${leak#outside:}" ;; host:*) host="$host ${leak#host:}" ;; esac
+    case $leak in outside:*) out="$out ${leak#outside:}" ;; host:*) host="$host ${leak#host:}" ;; silent:*) silent="$silent ${leak#silent:}" ;; esac
   done
-  if [ -n "$out" ]; then report failed gate.direct-route "the internet answers directly:$out"; else report ok gate.direct-route "the internet does not answer directly"; fi
+  if [ -n "$out" ]; then
+    report failed gate.direct-route "the internet answers directly:$out"
+  elif [ -n "$silent" ]; then
+    report unknown gate.direct-route "there may be a way out: nobody refused a connection to$silent, there was only no answer in time"
+  else
+    report ok gate.direct-route "the internet does not answer directly"
+  fi
   if [ -n "$host" ]; then
     report failed gate.host-reachable "the engine's host is on this network:$host"
   else

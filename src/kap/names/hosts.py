@@ -212,6 +212,8 @@ def parse_port(text: str) -> int:
 
 def parse_authority(text: str, default_port: int | None = None) -> Target:
     """Make a `Target` of ``host:port`` or ``[v6]:port`` (port optional where `default_port` is given); raises `BadTarget`."""
+    if "@" in text:
+        raise BadTarget(f"{_show(text)} contains user information (@); a host is written alone")
     if text.startswith("["):
         host, bracket, rest = text.partition("]")
         host += bracket
@@ -264,6 +266,15 @@ def is_loopback_name(name: str) -> bool:
 
 
 def _show(text: str) -> str:
-    """`text` for a message: shortened, and everything that is not plain visible ASCII escaped."""
-    short = text if len(text) <= 80 else text[:77] + "..."
-    return ascii(short)
+    """`text` for a message: shortened, what is not plain visible ASCII escaped, and without what may be a secret: messages reach logs,
+    and user information, paths and queries do not belong there."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or re.search(r"[/?#@]", scheme):
+        scheme, separator, rest = "", "", text
+    if "@" in rest:
+        rest = "...@" + rest.rpartition("@")[2]
+    end = re.search(r"[/?#]", rest)
+    if end is not None:
+        rest = rest[: end.end()] + "..."
+    shown = f"{scheme}{separator}{rest}"
+    return ascii(shown if len(shown) <= 80 else shown[:77] + "...")

@@ -62,7 +62,11 @@ def _bytes(path: Path) -> bytes:
             kind = _kind(about.st_mode)
             hint = "kap.toml is a plain file"
             if kind == "a directory":
-                hint = "name the file in it: kap check DIRECTORY/kap.toml"
+                hint = (
+                    "remove the directory (rmdir; engines make one where a file to be mounted is missing), and put the file there"
+                    if path.name == "kap.toml"
+                    else "name the file in it: kap check DIRECTORY/kap.toml"
+                )
             raise _Refused("config.not-a-file", f"this is {kind}, not a file", hint)
         if about.st_size > MAX_BYTES:
             raise _Refused("config.too-large", _too_large(about.st_size), "is this really a kap.toml?")

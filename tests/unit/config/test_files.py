@@ -52,6 +52,14 @@ def test_what_is_not_a_file(tmp_path: Path) -> None:
     assert code(Path("/dev/null")) == "config.not-a-file"
 
 
+def test_a_directory_says_what_to_do_with_it(tmp_path: Path) -> None:
+    for name, remedy in (("kap.toml", "remove the directory"), ("project", "kap check DIRECTORY/kap.toml")):
+        (tmp_path / name).mkdir()
+        problem = read(tmp_path / name).problem
+        assert problem is not None
+        assert remedy in problem.hint
+
+
 def test_a_link_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "kap.toml").symlink_to(tmp_path / "kap.toml")
     assert code(tmp_path / "kap.toml") == "config.unreadable"

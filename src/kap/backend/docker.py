@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from kap.backend import silence
 from kap.errors import BackendError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ SECONDS = 10
 """For every question to the engine; an `execute` may take as long as the program it runs, see there."""
 
 OUTPUT_LIMIT = 65_536
-_START = "start the engine (Linux: sudo systemctl start docker) and check it with: docker info"
+_DEFAULT = "unix:///var/run/docker.sock"
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -148,7 +149,7 @@ class Engine:
     def _broken(self, error: Exception) -> BackendError:
         said = str(error).strip().splitlines()
         return BackendError(
-            f"the container engine does not answer: {said[0] if said else type(error).__name__}", _START
+            f"the container engine does not answer: {said[0] if said else type(error).__name__}", silence.START
         )
 
 
@@ -158,17 +159,15 @@ def connect() -> Engine:
         import docker
     except ImportError as error:
         raise BackendError("kap is installed without what it needs for containers", "install kap[host]") from error
+    named = os.environ.get("DOCKER_HOST")
+    endpoint = named or _endpoint(docker)
     try:
-        client = (
-            docker.DockerClient(base_url=_endpoint(docker), timeout=SECONDS)
-            if not os.environ.get("DOCKER_HOST")
-            else docker.from_env(timeout=SECONDS)
-        )
+        client = docker.from_env(timeout=SECONDS) if named else docker.DockerClient(base_url=endpoint, timeout=SECONDS)
         client.ping()
     except Exception as error:
-        said = str(error).strip().splitlines()
+        text, remedy = silence.why(error)
         raise BackendError(
-            f"no container engine answers: {said[0] if said else type(error).__name__}", _START
+            f"no container engine answers at {silence.shown(endpoint or _DEFAULT)}: {text}", remedy
         ) from error
     return Engine(client, docker)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +27,32 @@ def kap(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
 def test_without_an_engine(tmp_path: Path) -> None:
     done = kap("status", cwd=tmp_path)
     assert done.returncode == 69
-    assert "no container engine answers" in done.stderr
-    assert "fix:" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines() == [
+        f"kap: no container engine answers at unix://{tmp_path}/none.sock: there is no such socket",
+        "  fix: start the engine (Linux: sudo systemctl start docker) and check it with: docker info",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("tcp://127.0.0.1:{closed}", "nothing listens there"),
+        ("tcp://engine.invalid:2375", "there is no such host"),
+        ("tcp://127.0.0.1", "not an address"),
+        ("carrier-pigeon://x", "not an address"),
+        ("tcp://127.0.0.1:99999", "not an address"),
+        ("tcp://\x1b[2J\u202e", "not an address"),
+    ],
+)
+def test_an_address_without_an_engine(tmp_path: Path, address: str, why: str) -> None:
+    with socket.socket() as bound:  # bound, and nobody listens
+        bound.bind(("127.0.0.1", 0))
+        done = kap("status", cwd=tmp_path, DOCKER_HOST=address.format(closed=bound.getsockname()[1]))
+    assert done.returncode == 69
+    assert why in done.stderr
+    assert "docker info" in done.stderr
+    for raw in ("Error(", "Error while", "HTTPConnectionPool", "Traceback", "\x1b", "\u202e"):
+        assert raw not in done.stderr
 
 
 @pytest.mark.parametrize("name", ["status", "overlay"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from kap.names.hosts import BadTarget, parse_target
-from rig.client import ask
-from rig.plane import plane_rig
+from rig.client import ask, open_tunnel
+from rig.plane import plane_rig, policy_of
 
 SECRET = "hunter2"
 
@@ -37,6 +39,22 @@ async def test_a_malformed_target_is_logged_without_its_secret(line: str) -> Non
         status, fields, _ = await ask(await rig.listen(), request)
         assert status == 400, fields
         assert [event.verdict for event in rig.events if event.kind == "decision"] == ["deny"]
+        assert SECRET not in repr(list(rig.events))
+
+
+@pytest.mark.parametrize("first", [f"AUTH {SECRET}\r\n", f"SSH-1.0-{SECRET}\r\n", f"GET /?{SECRET} HTTP/1.1\r\n\r\n"])
+async def test_the_first_bytes_on_an_ssh_port_are_not_logged(first: str) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with plane_rig() as rig:
+        port = await rig.origin(silent)
+        rig.plane.apply(policy_of(f"allowed.test:{port}/ssh", private=("127.0.0.0/8",)))
+        client = await open_tunnel(await rig.listen(), f"allowed.test:{port}")
+        await client.send(first.encode())
+        await rig.settled()
+        client.close()
+        assert rig.events.codes()[-1] == "egress.not-ssh"
         assert SECRET not in repr(list(rig.events))
 
 

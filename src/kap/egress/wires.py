@@ -45,14 +45,16 @@ class SshBanner:
             if newline < 0 and _MARK.startswith(line):
                 return b""
             if not self._is_server or len(self._data) > SSH_PREAMBLE:
-                raise NotSsh(f"first bytes {line[:40]!r}")
+                raise NotSsh(
+                    f"{len(self._data)} bytes that begin with no SSH identification"
+                )  # not which: they may be a secret
             if newline < 0:
                 return b""
             self._start = newline + 1
 
     def _identified(self, line: bytes) -> bytes:
         if len(line) > SSH_LINE or not _IDENTIFICATION.fullmatch(line):
-            raise NotSsh(f"first line {line[:40]!r}")
+            raise NotSsh("a malformed SSH identification")
         self.done = True
         passed, self._data = self._data, b""
         return passed

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from kap.cli.project_option import project_option
 from kap.config.layers import NAME, Review, find_project, global_path, review
 from kap.config.problem import Problem
 from kap.errors import EXIT_OK, EXIT_USAGE, ConfigError, UsageError
@@ -19,7 +20,7 @@ _SHOWN = 100
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--sarif", "as_sarif", is_flag=True, help="Print SARIF 2.1.0, as code scanners read it.")
-@click.option("-C", "--directory", type=click.Path(path_type=Path), default=Path(), help="Start from here.")
+@project_option("Start from here.")
 def command(file: Path | None, as_json: bool, as_sarif: bool, directory: Path) -> int:
     """Check FILE, or the kap.toml of this project, and show what is wrong with it, and where. Your global file is checked with it, since
     both hold.

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import click
 
+from kap.cli.project_option import project_option
 from kap.cli.render import escape, render, shown_path, wants_colour
 from kap.config.layers import Review, find_project, global_path, load, review
 from kap.errors import EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError
@@ -28,7 +29,7 @@ _BAD = Decision("deny", "egress.bad-target")
 @click.command(short_help="Say whether a target is allowed, by which rule, and how to change that.")
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="The kap.toml to judge by.")
-@click.option("-C", "--directory", type=click.Path(path_type=Path), default=Path(), help="Look for kap.toml from here.")
+@project_option("Look for kap.toml from here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line (schemas/explanation.schema.json).")
 def command(targets: tuple[str, ...], config_file: Path | None, directory: Path, as_json: bool) -> int:
     """Say whether TARGET is allowed, by which rule, and how to change that.

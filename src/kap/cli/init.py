@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from kap.cli.project_option import project_option
+
 if TYPE_CHECKING:
     from kap.devcontainer.init_plan import Plan, Wish
     from kap.devcontainer.unsafe import Finding
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Put a project's dev container into a capsule.")
-@click.option("-C", "--directory", type=click.Path(path_type=Path), default=Path(), help="The project.")
+@project_option()
 @click.option(
     "--config", type=click.Path(path_type=Path), multiple=True, help="Its devcontainer.json, where it has several."
 )

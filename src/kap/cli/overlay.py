@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from kap.cli.project_option import project_option
+
 
 @click.command(short_help="Close a compose dev container: write its overlay and accept its policy.")
-@click.option("-C", "--directory", type=click.Path(path_type=Path), default=Path(), help="The project.")
+@project_option()
 @click.option(
     "--refresh", "only_refresh", is_flag=True, help="Accept nothing: for initializeCommand in devcontainer.json."
 )

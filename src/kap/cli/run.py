@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from kap.cli.project_option import project_option
 from kap.config.layers import find_project, global_path, load, project_file, review
 from kap.config.problem import Problem
 from kap.document.toml import Document
@@ -22,12 +23,7 @@ _EXAMPLE = 'printf \'presets = ["python"]\\n[proxy.network]\\nallow = ["docs.exa
     short_help="Run a command in a capsule, with no container engine.",
     context_settings={"allow_interspersed_args": False},
 )
-@click.option(
-    "-C",
-    "--project",
-    type=click.Path(path_type=Path),
-    help="The project: its kap.toml holds, and it is all the command may write.",
-)
+@project_option("The project: its kap.toml holds, and it is all the command may write.", default=None)
 @click.option(
     "--allow", multiple=True, metavar="HOST", help="Allow HOST for this run, too (as in kap.toml: host[:port])."
 )
@@ -50,7 +46,7 @@ _EXAMPLE = 'printf \'presets = ["python"]\\n[proxy.network]\\nallow = ["docs.exa
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[--] COMMAND...")
 def command(
-    project: Path | None,
+    directory: Path | None,
     allow: tuple[str, ...],
     grant_private: tuple[str, ...],
     passed: tuple[str, ...],
@@ -67,7 +63,7 @@ def command(
     """
     if not arguments:
         raise UsageError("no command was given", "for example: kap run -- bash")
-    workspace, file = _find(project)
+    workspace, file = _find(directory)
     grants = [("allow", text) for text in allow] + [("private", text) for text in grant_private]
     policy = _load(file, grants, quiet=quiet)
     from kap.host import capsule, machine, state
@@ -115,7 +111,7 @@ def _find(project: Path | None) -> tuple[Path, Path]:
         file = find_project(Path())
     else:
         if not project.is_dir():
-            raise UsageError(f"--project {project} is not a directory", "name the directory that holds kap.toml")
+            raise UsageError(f"{project} is not a directory", "name the directory that holds kap.toml: -C DIR")
         file = project_file(project)
     if file is None:
         where = project or Path.cwd()
@@ -132,7 +128,7 @@ def _find(project: Path | None) -> tuple[Path, Path]:
     if outer is not None:
         raise ConfigError(
             f"{file} lies inside the project {_project_of(outer)}, whose capsules could have written it",
-            f"say that it is yours: kap run --project {directory}; or take it away",
+            f"say that it is yours: kap run -C {directory}; or take it away",
         )
     return real, file
 

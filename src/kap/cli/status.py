@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kap.cli.project_option import project_option
 from kap.errors import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _COLOURS = {"ok": "green", "failed": "red", "unknown": "yellow"}
 
 
 @click.command(short_help="Check that the capsule of this project is closed and works.")
-@click.option("-C", "--directory", type=click.Path(path_type=Path), default=Path(), help="The project.")
+@project_option()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(directory: Path, as_json: bool) -> int:
     """Check that the capsule of this project is closed and works: from the host, by what the engine says, and from inside, by probes.

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from kap.cli.project_option import project_option
+
 
 @click.command(short_help="Take kap out of a project again: what kap init wrote.")
-@click.option("-C", "--directory", type=click.Path(path_type=Path), default=Path(), help="The project.")
+@project_option()
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would change, and write nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Answer every question with yes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and ask nothing: without --yes nothing is written.")

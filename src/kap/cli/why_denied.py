@@ -17,6 +17,7 @@ from kap.audit.tail import Tail
 from kap.audit.today import Finding
 from kap.cli import fixes
 from kap.cli.denial_view import Project, View, fixes_of
+from kap.cli.project_option import project_option
 from kap.errors import EXIT_FAILED, EXIT_OK, KapError, UsageError
 
 SHOWN = 50
@@ -26,14 +27,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 @click.command(short_help="Show what was refused, why, and the fix.")
 @click.argument("hosts", nargs=-1, metavar="[HOST]...")
-@click.option(
-    "-C",
-    "--project",
-    "directory",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    help="The project, or a folder in it.",
-)
+@project_option("The project, or a folder in it.")
 @click.option(
     "--log", "--events", "log", type=click.Path(path_type=Path), help="Read this audit log instead of the project's."
 )

@@ -6,6 +6,7 @@ What comes back is data from a repository: it is read with care and never truste
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from kap.devcontainer.docker_program import docker
 from kap.errors import BackendError, ConfigError
 
 FLOOR = (2, 24, 4)
@@ -62,7 +64,14 @@ def check_version() -> str:
 
 def _run(argv: Sequence[str], text: str | None) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(argv, input=text or "", capture_output=True, text=True, timeout=_SECONDS, check=False)
+        return subprocess.run(
+            [docker(os.environ.get("PATH", "")), *argv[1:]],
+            input=text or "",
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
     except FileNotFoundError as error:
         raise BackendError(
             "the docker command was not found", "install Docker with its compose plugin and put docker on PATH"

@@ -14,6 +14,7 @@ from typing import Any
 
 from kap.audit.printable import printable
 from kap.devcontainer import compose, discover, identity, jsonc, overlay, run_args, snapshot, subnets, unsafe
+from kap.devcontainer.docker_program import docker
 from kap.devcontainer.identity import Capsule
 from kap.devcontainer.refresh import Refreshed, Taken
 from kap.errors import BackendError, ConfigError, KapError
@@ -139,7 +140,13 @@ def _up(capsule: Capsule, file: Path) -> None:
 
 def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(argv, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        return subprocess.run(
+            [docker(os.environ.get("PATH", "")), *argv[1:]],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BackendError(f"the sidecar does not start: {error}", "try it by hand: docker info") from error
 

@@ -28,7 +28,6 @@ command -v runc >/dev/null || need+=(runc)
 command -v iptables >/dev/null || need+=(iptables)
 command -v tini-static >/dev/null || need+=(tini)
 command -v mmdebstrap >/dev/null || need+=(mmdebstrap)
-command -v docker-registry >/dev/null || need+=(docker-registry)
 command -v ip >/dev/null || need+=(iproute2)
 if [ ${#need[@]} -gt 0 ]; then
   command -v apt-get >/dev/null || die "these programs are missing: ${need[*]}" "install them with your package manager"
@@ -39,18 +38,36 @@ if [ ${#need[@]} -gt 0 ]; then
   fi
   export DEBIAN_FRONTEND=noninteractive
   apt-get -qq update
-  # Debian starts a registry as soon as it is installed; a test starts its own where it needs one.
   apt-get -qq install -y --no-install-recommends "${need[@]}" >/dev/null
 fi
 
+options=(-qq -o APT::Sandbox::User=root -o Acquire::Languages=none)
+
+# Prints ":DIRECTORY" of a docker-registry that is not on PATH, else nothing. Debian starts a registry where its package is installed,
+# so it is unpacked only. Where it cannot be had, the engine is of use all the same: the one test that needs it says so and is skipped.
+registry() {
+  local place=$prefix-registry lists
+  command -v docker-registry >/dev/null && return 0
+  if [ ! -x "$place/usr/bin/docker-registry" ]; then
+    rm -rf "$place"
+    mkdir -p "$place/debs/partial" "$place/lists/partial"
+    lists=(-o "Dir::State::Lists=$place/lists")  # of its own, where the machine's know no registry or are not there
+    (cd "$place/debs" && { apt-get "${options[@]}" download docker-registry 2>/dev/null \
+      || { apt-get "${options[@]}" "${lists[@]}" update && apt-get "${options[@]}" "${lists[@]}" download docker-registry; }; }) >&2 \
+      && dpkg -x "$place"/debs/*.deb "$place" \
+      || { echo "engine: docker-registry cannot be had from this machine's package sources" >&2; rm -rf "$place"; return 0; }
+    rm -rf "$place/debs" "$place/lists"
+  fi
+  printf ':%s' "$place/usr/bin"
+}
+
 if system_engine; then
-  dirname "$(command -v dockerd)"
+  echo "$(dirname "$(command -v dockerd)")$(registry)"
   exit 0
 fi
 
 release=$(. /etc/os-release 2>/dev/null && echo "${ID:-}${VERSION_ID:-}")
 packages=(docker.io docker-cli containerd docker-compose docker-buildx)
-options=(-qq -o APT::Sandbox::User=root -o Acquire::Languages=none)
 case $release in
   debian12) from_trixie=1 ;;   # its own engine is 20.10, which cannot build what the devcontainer CLI asks for without a registry
   debian*) from_trixie= ;;
@@ -59,14 +76,15 @@ case $release in
 esac
 if [ ! -e "$prefix/complete" ]; then
   rm -rf "$prefix"
+  trixie=()
   mkdir -p "$prefix/lists/partial" "$prefix/debs" "$prefix/root"
   if [ -n "$from_trixie" ]; then
     mirror=$("$(dirname "$0")/debian-mirror.sh")
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" > "$prefix/sources.list"
-    options+=(-o "Dir::Etc::sourcelist=$prefix/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::Lists=$prefix/lists")
-    apt-get "${options[@]}" update
+    trixie=(-o "Dir::Etc::sourcelist=$prefix/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::Lists=$prefix/lists")
+    apt-get "${options[@]}" "${trixie[@]}" update
   fi
-  (cd "$prefix/debs" && apt-get "${options[@]}" download "${packages[@]}")
+  (cd "$prefix/debs" && apt-get "${options[@]}" "${trixie[@]}" download "${packages[@]}")
   for package in "$prefix"/debs/*.deb; do dpkg -x "$package" "$prefix/root"; done
   # The packaged docker-init is a link to a program of another package.
   ln -sf "$(command -v tini-static)" "$prefix/root/usr/bin/docker-init"
@@ -77,4 +95,4 @@ if [ ! -e "$prefix/complete" ]; then
   rm -rf "$prefix/debs" "$prefix/lists"
   touch "$prefix/complete"
 fi
-echo "$prefix/root/usr/bin:$prefix/root/usr/sbin"
+echo "$prefix/root/usr/bin:$prefix/root/usr/sbin$(registry)"

@@ -128,3 +128,12 @@ def test_a_git_configuration_that_is_no_file_is_not_waited_for(one: Project, wha
         case _:
             place.symlink_to(Path("/dev/zero"))
     assert one.run("true", timeout=20).returncode == 0
+
+
+def test_the_log_is_not_put_where_the_command_can_forge_it(one: Project) -> None:
+    (one.base / "link").symlink_to(one.root)
+    for place in (one.root / "events.jsonl", one.base / "link" / "new" / "events.jsonl"):
+        done = one.run("touch", "started", options=("--events", str(place)))
+        assert done.returncode == 2
+        assert "the command could change it" in done.stderr
+        assert not (one.root / "started").exists()

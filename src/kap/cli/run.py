@@ -70,6 +70,10 @@ def command(
     from kap.host.own_policy import Hold
 
     machine.check_workspace(str(workspace), machine.who()[1])  # before anything is made, the state's directory included
+    if events and Path(os.path.realpath(events)).is_relative_to(workspace):
+        raise UsageError(
+            f"--events {events} lies in the project, so the command could change it", "name a file outside"
+        )
     own = state.project_state(workspace)
     hold = Hold(file, _text(policy), own.directory)
     hold.check(accept=accept_policy)

@@ -44,3 +44,4 @@ lock:  ## lock the requirements anew
 	uv pip compile -q pyproject.toml --extra host --extra sidecar --extra lsp --extra dev --universal --python-version 3.11 --generate-hashes --no-header -o requirements/dev.txt
 	uv pip compile -q pyproject.toml --extra host --universal --python-version 3.11 --generate-hashes --no-header -o requirements/host.txt
 	uv pip compile -q pyproject.toml --extra sidecar --python-version 3.13 --python-platform linux --generate-hashes --no-header -o requirements/sidecar.txt
+	echo uv | uv pip compile -q - --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -o requirements/uv.txt

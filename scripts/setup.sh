@@ -124,7 +124,7 @@ newer_python() {
   local tool=.cache/uv-tool found
   say "Python 3.13 is not here (the sidecar's proxy frame needs it); trying to get one with uv, for this user only"
   rm -rf "$tool"
-  if "$python" -m venv "$tool" && trust_system "$tool/bin/python" && "$tool/bin/python" -m pip -q install uv >/dev/null 2>&1 \
+  if "$python" -m venv "$tool" && trust_system "$tool/bin/python" && "$tool/bin/python" -m pip -q install --require-hashes -r requirements/uv.txt >/dev/null 2>&1 \
     && timeout 300 "$tool/bin/uv" -q python install 3.13 >/dev/null 2>&1 && found=$("$tool/bin/uv" python find --managed-python 3.13 2>/dev/null); then
     python=$found
   else

@@ -231,6 +231,22 @@ class TestEnvironment:
             shown = subprocess.run([environment / "bin" / "kap"], capture_output=True, text=True, timeout=60)
             assert (breaks, shown.stdout) == (breaks, "kap, version 1\n")
 
+    def test_uv_is_taken_by_its_hash_or_not_at_all_with_stand_ins_for_older_python(self, machine: Machine) -> None:
+        machine.has_everything()
+        machine.stand_in("pip-of-uv", 'case "$*" in *"pip -q install"*) exit 1 ;; esac')
+        mkdir, link, place = shutil.which("mkdir"), shutil.which("ln"), ".cache/uv-tool/bin"
+        made = f"{mkdir} -p {place} && {link} -s '{machine.programs}/pip-of-uv' {place}/python"
+        body = f'case "$*" in *ensurepip*) echo 12 ;; *uv-tool) {made} ;; *) exec "{sys.executable}" "$@" ;; esac'
+        machine.stand_in("python3", body)
+        got = machine.setup(KAP_PYTHON="")
+        if "Python 3.13 is not here" not in got.stdout:
+            pytest.skip("this machine has a newer Python where the script always looks")
+        assert got.returncode == 0, got.stderr
+        assert "Python 3.13 cannot be had here" in got.stdout
+        installs = [line for line in machine.asked() if line.startswith("pip-of-uv") and " install " in line]
+        assert installs == ["pip-of-uv -m pip -q install --require-hashes -r requirements/uv.txt"]
+        assert not (machine.checkout / ".cache" / "uv-tool").exists()
+
     def test_packages_that_cannot_be_installed(self, machine: Machine) -> None:
         machine.has_everything()
         (machine.checkout / "requirements" / "dev.txt").write_text("nothing==1 --hash=sha256:" + "0" * 64 + "\n")

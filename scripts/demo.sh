@@ -81,11 +81,17 @@ if ! /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null; then
   DEMO_PYTHON=$prefix/bin/python3
   options+=(--ro "$prefix")
 fi
-export DEMO_PYTHON DEMO_SECRET=not-for-agents
 
-say "3. kap run: real commands in a capsule (DEMO_SECRET is set out here)"
+# Whoever has no ~/.ssh shall see something refused that is really there: a file like a key, beside the workspace.
+DEMO_KEY=$work/home/.ssh/id_ed25519
+mkdir -p "${DEMO_KEY%/*}"
+(umask 077 && echo "a key, not-for-agents" >"$DEMO_KEY")
+cat "$DEMO_KEY" >/dev/null
+export DEMO_PYTHON DEMO_KEY DEMO_SECRET=not-for-agents
+
+say "3. kap run: real commands in a capsule (out here, DEMO_SECRET is set, and DEMO_KEY names a file that can be read)"
 status=0
-"$kap" run -C "$work/project" "${options[@]}" "${grants[@]}" --env DEMO_COLOUR --env DEMO_PYTHON -- sh agent.sh || status=$?
+"$kap" run -C "$work/project" "${options[@]}" "${grants[@]}" --env DEMO_COLOUR --env DEMO_PYTHON --env DEMO_KEY -- sh agent.sh || status=$?
 
 say "4. kap why-denied: what was refused, why, and the fix for each"
 (cd "$work/project" && "$kap" why-denied) || [ $? = 1 ]

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Stands for an agent: real commands, in a capsule. Each is shown with what became of it, and why. Exits 1 if one came out otherwise
-# than it should. DEMO_PYTHON: a Python that the capsule sees.
+# than it should. DEMO_PYTHON: a Python that the capsule sees. DEMO_KEY: a file beside the workspace that can be read out there.
 python=${DEMO_PYTHON:-python3}
+: "${DEMO_KEY:?names a file outside of the workspace; scripts/demo.sh makes one}"
 wrong=0
 
 if [ -n "${DEMO_COLOUR:-}" ]; then
@@ -60,7 +61,11 @@ step refused 'Read a secret from the environment it was started in' \
   'only listed variables pass (--env NAME, or [run] env)' \
   'echo "${DEMO_SECRET:?not in here (it is set outside of the capsule)}"'
 
-step refused 'Read the SSH keys of the person who started it' \
+step refused 'Read an SSH key that lies outside of the workspace (out there, the same command shows it)' \
+  'of the files of the person who started it, only the workspace is in a capsule' \
+  'cat "$DEMO_KEY"'
+
+step refused 'Read the SSH keys in the home directory of the person who started it' \
   'the home directory in a capsule is an empty one' \
   'ls ~/.ssh'
 

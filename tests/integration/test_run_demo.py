@@ -43,7 +43,8 @@ def test_everything_comes_out_as_it_should(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything came out as it should" in done.stdout
     assert "\x1b" not in done.stdout, "plain without a terminal"
-    assert "not-for-agents" not in done.stdout
+    assert "not-for-agents" not in done.stdout, "neither the secret nor the key was seen"
+    assert "home/.ssh/id_ed25519" in done.stdout
     for code in ("egress.not-listed", "dns.not-listed", "egress.always-denied"):
         assert code in done.stdout
     assert list(tmp_path.iterdir()) == [], "nothing is left"

@@ -195,16 +195,42 @@ def _state(pid: int) -> str:
         return file.read().rpartition(")")[2].split()[0]
 
 
-def test_a_mount_that_fails_is_no_exit_code_of_the_command(one: Project) -> None:
+NO_MOUNT = (
+    "import os, kap.host.capsule as c\nimport kap.backend.bubblewrap as b\nfrom kap.sandbox.plan import ReadOnly\nreal = c.mounts\n"
+    "c.mounts = lambda *a: (*real(*a)[:-1], ReadOnly('/nonexistent', '/x'))\n"
+)
+LATE = {
+    "as it comes": "",
+    # kap is slow: bwrap has given up, and is gone, before kap looks at what it said
+    "before the capsule's first process is known": (
+        "read = b._read_info\n"
+        "def late(info, process):\n    init = read(info, process)\n    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)\n"
+        "    return init\n"
+        "b._read_info = late"
+    ),
+    "before the sockets are made": (
+        "sockets = c.open_sockets\n"
+        "def late(init):\n    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)\n    return sockets(init)\n"
+        "c.open_sockets = late"
+    ),
+    # bwrap's own process is slower than the capsule's: nobody has told yet that it gave up
+    "before bwrap itself has ended": (
+        "poll = b.Box.poll\nasked = []\n"
+        "b.Box.poll = lambda box: asked.append(1) if not asked else poll(box)\n"
+        "sockets = c.open_sockets\n"
+        "def late(init):\n    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)\n    return sockets(init)\n"
+        "c.open_sockets = late"
+    ),
+}
+
+
+@pytest.mark.parametrize("when", LATE)
+def test_a_mount_that_fails_is_no_exit_code_of_the_command(one: Project, when: str) -> None:
     """bwrap gives up in the middle of its set-up, when the namespaces and even the sockets are there."""
-    prelude = (
-        "import kap.host.capsule as c\nfrom kap.sandbox.plan import ReadOnly\nreal = c.mounts\n"
-        "c.mounts = lambda *a: (*real(*a)[:-1], ReadOnly('/nonexistent', '/x'))"
-    )
     mark = f"6{os.getpid()}.125"
-    done = broken(one, prelude, mark)
-    assert done.returncode == 69
+    done = broken(one, NO_MOUNT + LATE[when], mark)
+    assert done.returncode == 69, done.stderr
     assert "could not make the capsule" in done.stderr
     assert "Can't find source path /nonexistent" in done.stderr
-    assert processes_with(mark) == []
+    eventually(lambda: processes_with(mark) == [], "nothing is left")
     assert not (one.root / "started").exists()

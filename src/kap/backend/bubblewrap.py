@@ -36,6 +36,7 @@ from kap.sandbox.plan import File, Pin, Plan, Writable
 START_SECONDS = 15.0
 PR_SET_CHILD_SUBREAPER = 36
 STOP_SECONDS = 5.0
+ENDING_SECONDS = 1.0
 _PIECE = 8  # bytes: one instruction
 OPTIONAL = frozenset({"--bind-fd", "--disable-userns", "--size"})
 REQUIRED = frozenset({"--perms", "--ro-bind-data", "--seccomp", "--info-fd", "--remount-ro", "--cap-drop"})
@@ -81,12 +82,18 @@ def find_engine(path: str, writable: str) -> Engine:
 
 
 class Box:
-    """One running capsule. `pid` is bwrap, `init` the first process of the capsule (its process 1, seen from the host)."""
+    """One running capsule. `pid` is bwrap, `init` the first process of the capsule (its process 1, seen from the host).
+
+    Raises `BackendError` where that is gone already; `process` and `gate` are then still the caller's.
+    """
 
     def __init__(self, process: subprocess.Popen[bytes], init: int, gate: int, key: bytes) -> None:
         self.pid = process.pid
         self.init = init
-        self._init_fd = os.pidfd_open(init)
+        try:
+            self._init_fd = os.pidfd_open(init)
+        except ProcessLookupError:  # it gave up, and bwrap has reaped it, before we came to this
+            raise why_it_failed() from None
         self._process = process
         self._gate = gate
         self._key = key
@@ -138,6 +145,11 @@ class Box:
         """The exit status as a shell would show it (128 + n for signal n), or None while it runs."""
         status = self._process.poll()
         return status if status is None or status >= 0 else 128 - status
+
+    def gave_up(self) -> bool:
+        """Whether the capsule's first process has ended. bwrap ends only after it, and it loses its namespaces before it has ended: then
+        that is a moment away, and waited for."""
+        return bool(select.select([self._init_fd], [], [], ENDING_SECONDS)[0])
 
     def kill(self) -> None:
         """End everything in the capsule now and wait until it is gone."""
@@ -194,15 +206,29 @@ def start(plan: Plan, engine: Engine, stdio: Stdio, *, setsid: str = "") -> Box:
             ) from error
         fds.close_passed()
         init = _read_info(info, process)
-        box = Box(process, init, os.dup(gate), key)
+        box = _boxed(process, init, gate, key)
         try:
             _limit(init, plan)
+        except ProcessLookupError:
+            box.kill()
+            raise why_it_failed() from None
         except OSError as error:
             box.kill()
             raise BackendError(f"cannot set the capsule's limits: {error}", "") from error
         return box
     finally:
         fds.close()
+
+
+def _boxed(process: subprocess.Popen[bytes], init: int, gate: int, key: bytes) -> Box:
+    own = os.dup(gate)
+    try:
+        return Box(process, init, own, key)
+    except BackendError:
+        os.close(own)
+        process.kill()
+        process.wait()
+        raise
 
 
 class _Opened:

@@ -190,7 +190,7 @@ def _sockets(box: bubblewrap.Box, plan: Plan) -> list[PlaneSocket]:
     try:
         sockets = open_sockets(box.init)
     except BackendError:
-        if box.poll() is not None:  # bwrap gave up meanwhile: then that is the reason
+        if box.gave_up():  # then that is the reason
             raise why_it_failed() from None
         raise
     try:

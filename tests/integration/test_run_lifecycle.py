@@ -56,11 +56,17 @@ def test_nohup(one: Project) -> None:
 
 def test_stopping_kap_stops_the_command(one: Project) -> None:
     count = one.root / "count"
-    running = one.start("sh", "-c", "while :; do echo x >> count; sleep 0.02; done")
+    mark = f"7{os.getpid()}.5"
+    running = one.start("sh", "-c", f"while :; do echo x >> count; sleep 0.02; done; : {mark}")
     try:
         eventually(count.exists, "the command runs")
         running.send_signal(signal.SIGTSTP)
         eventually(lambda: _state(running.pid) == "T", "kap stops")
+        shells = [pid for pid in processes_with(mark) if _name(pid) == "sh"]
+        assert shells
+        eventually(
+            lambda: {_state(pid) for pid in shells} == {"T"}, "the command stops: a signal takes its time to arrive"
+        )
         before = count.stat().st_size
         time.sleep(0.3)  # Not for synchronisation: in this time a command that was not stopped would write.
         assert count.stat().st_size == before
@@ -188,6 +194,11 @@ def _failing(project: Project) -> str:
     fake.write_text(f'#!/bin/sh\n[ "$1" = --help ] && echo "{words}"\nexit 1\n')
     fake.chmod(0o755)
     return str(fake.parent)
+
+
+def _name(pid: int) -> str:
+    with open(f"/proc/{pid}/comm") as file:
+        return file.read().strip()
 
 
 def _state(pid: int) -> str:

@@ -164,9 +164,6 @@ WARNINGS = [
     ("a secret in a header",
      "presets=['go']\n[[mcp.servers]]\nname='a'\nallow=['*']\nheaders={Authorization='Bearer abc12'}\n",
      "config.literal-secret", "'Bearer abc12'"),
-    ("a credential passed in",
-     "presets=['go']\n[run]\nenv = ['AWS_SECRET_ACCESS_KEY']\n",
-     "config.host-secret", "'AWS_SECRET_ACCESS_KEY'"),
     ("a login for a project's proxy", "presets=['go']\n[proxy.upstream]\nurl='http://p.example.com'\nauth_file='x'\n",
      "config.host-secret", "'x'"),
     ("only denials for a command", "presets=['go']\n[[cli.tools]]\nname='gh'\ndeny=['x']\n", "config.empty-allow", "tools"),
@@ -183,6 +180,14 @@ def test_warnings_leave_the_file_usable(text: str, code: str, where: str) -> Non
     assert marked(result.problems[0], text) == where
     for fix in result.problems[0].fixes:
         assert code not in [one.code for one in checked(apply(text, fix.edits)).problems], fix.title
+
+
+def test_a_repository_cannot_ask_for_a_credential_of_the_host() -> None:
+    text = "presets=['go']\n[run]\nenv = ['EDITOR', 'AWS_SECRET_ACCESS_KEY']\n"
+    result = checked(text)
+    assert result.file is None
+    assert [(one.code, one.severity) for one in result.problems] == [("config.host-secret", "error")]
+    assert marked(result.problems[0], text) == "'AWS_SECRET_ACCESS_KEY'"
 
 
 CLEAN = [

@@ -110,14 +110,11 @@ def _project_only(context: Context) -> Iterator[Problem]:
         yield Problem("config.host-secret", message, "warning", route, hint=hint)
     for count, name in enumerate(context.file.run.env):
         if _is_credential(name):
-            message = f"`{name}` looks like a credential: everything in the capsule can read it"
-            yield Problem(
-                "config.host-secret",
-                message,
-                "warning",
-                ("run", "env", count),
-                hint="pass it only if the agent may have it",
+            message = f"a project's file cannot ask for `{name}` of this machine: it looks like a credential"
+            hint = (
+                f"if the agent may have it, you say so: kap run --env {name}, or [run] env of your own ~/.kap/kap.toml"
             )
+            yield Problem("config.host-secret", message, route=("run", "env", count), hint=hint)
 
 
 def _is_credential(name: str) -> bool:

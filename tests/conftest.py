@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -19,6 +20,13 @@ def corpora() -> Path:
     if not path.is_dir():
         pytest.skip(f"no corpora at {path}; set KAP_CORPORA")
     return path
+
+
+def pytest_configure() -> None:
+    """Take back what a background job or nohup had ignored: programs under test inherit it, and tests send them these signals."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -93,6 +93,28 @@ fi
 [ -n "$python" ] || die "no Python 3.11 or newer is here, and the system's packages have none" \
   "install one (3.13 is best), then run this again with KAP_PYTHON=/path/to/python3"
 
+# --- User namespaces (Ubuntu 23.10 and newer keep them from ordinary users by AppArmor) ----------------------------------
+# Lets bwrap, and no other program, make them. As kap.backend.diagnosis says it.
+allow_bwrap() {
+  local profile='abi <abi/4.0>,
+include <tunables/global>
+profile bwrap /usr/bin/bwrap flags=(unconfined) {
+  userns,
+}' by_hand="see docs/codes/capsule.apparmor.md" answer=""
+  say "AppArmor keeps ordinary users from making user namespaces here, which kap run needs. With root, a profile for bwrap alone allows it: /etc/apparmor.d/bwrap"
+  if ! yes "${CI:-}" && ! yes "${KAP_YES:-}"; then
+    if [ ! -t 0 ]; then say "nobody can be asked, so it is left as it is; $by_hand"; return 0; fi
+    read -r -p "setup: write that profile and load it, with sudo? [y/N] " answer || echo
+    case "$answer" in [yY]*) ;; *) say "left as it is; $by_hand"; return 0 ;; esac
+  fi
+  printf '%s\n' "$profile" | sudo tee /etc/apparmor.d/bwrap >/dev/null && sudo apparmor_parser -r /etc/apparmor.d/bwrap \
+    || say "that did not work (the words above say why); $by_hand"
+}
+if [ "$(id -u)" != 0 ] && [ "$(cat /proc/sys/kernel/apparmor_restrict_unprivileged_userns 2>/dev/null || echo 0)" = 1 ] \
+  && ! bwrap --unshare-user --unshare-net --ro-bind / / true 2>/dev/null; then
+  allow_bwrap
+fi
+
 # --- The environment -------------------------------------------------------------------------------------------------
 export UV_NATIVE_TLS=${UV_NATIVE_TLS:-1} PIP_DISABLE_PIP_VERSION_CHECK=1
 

@@ -23,6 +23,7 @@ from kap.policy.request import EgressKind, EgressRequest
 
 _MAX_LINE = 65_536  # bytes of one target on standard input
 _KINDS: dict[str, EgressKind] = {"http": "http", "ws": "http"}
+_NO_POLICY = Decision("deny", "egress.no-policy")
 _BAD = Decision("deny", "egress.bad-target")
 
 
@@ -37,9 +38,14 @@ def command(targets: tuple[str, ...], config_file: Path | None, directory: Path,
     TARGET is a host, host:port, an IP address, [IPv6]:port or an http(s)/ws(s) URL; without a port, 443 is meant. "-" reads targets from
     standard input, one a line.
 
-    Exit code: 0 all allowed, 1 something denied, 2 bad input. With "-": 0 when every line was answered.
+    Exit code: 0 all allowed, 1 something denied, 2 bad input. With "-": 0 when every line was answered by a sound policy; with --json,
+    a policy with errors denies every line, as kap itself does where no policy can be loaded.
     """
     policy = _load(config_file, directory)
+    if policy is None:
+        if targets == ("-",) and as_json:
+            _deny_all(sys.stdin.buffer)
+        raise click.exceptions.Exit(EXIT_USAGE)
     if "-" in targets:
         if len(targets) > 1:
             raise UsageError(
@@ -56,8 +62,16 @@ def command(targets: tuple[str, ...], config_file: Path | None, directory: Path,
     return EXIT_OK if all(code == "egress.allowed" for code in codes) else EXIT_FAILED
 
 
-def _load(config_file: Path | None, directory: Path) -> Policy:
-    """The policy of the layers; where one has an error its Problems go to standard error and the command ends with 2."""
+def _deny_all(stream: IO[bytes]) -> None:
+    """What is true of every target while no policy can be loaded: nothing passes."""
+    for name, _ in _lines(stream):
+        record = {"target": name, "verdict": _NO_POLICY.verdict, "code": _NO_POLICY.code, "rule": None}
+        sys.stdout.write(json.dumps(record) + "\n")
+        sys.stdout.flush()
+
+
+def _load(config_file: Path | None, directory: Path) -> Policy | None:
+    """The policy of the layers; None where one has an error, and its Problems go to standard error."""
     if not directory.is_dir():
         raise UsageError(f"{directory} is not a directory", "name the project's directory: -C DIR")
     project = config_file or find_project(directory)
@@ -70,7 +84,7 @@ def _load(config_file: Path | None, directory: Path) -> Policy:
     loaded = load(project, global_path=upper)
     if loaded.config is None:
         _show_problems(review(project, global_path=upper))
-        raise click.exceptions.Exit(EXIT_USAGE)
+        return None
     return compile(loaded.config)
 
 

@@ -142,18 +142,29 @@ def test_answers_come_line_by_line_and_not_at_the_end(project: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["[proxy.network]\nallow = ['*hub.com']\n", "[proxy.network\n", "unknown = 1\n", "\udcff"]
 )
-def test_a_broken_policy_answers_nothing_and_shows_its_problems(project: Path, text: str) -> None:
+def test_a_broken_policy_denies_every_line_and_shows_its_problems(project: Path, text: str) -> None:
     project.write_bytes(text.encode("utf-8", "surrogateescape"))
-    result = run("--json", "-", stdin=b"github.com\n")
+    result = run("--json", "-", stdin=b"github.com\n\xff\n")
+    assert result.return_value == 2
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    denied = {"verdict": "deny", "code": "egress.no-policy", "rule": None}
+    assert rows == [{"target": "github.com", **denied}, {"target": "\\xff", **denied}]
+    assert "error[config." in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [("-",), ("github.com",), ("--json", "github.com")])
+def test_a_broken_policy_answers_a_person_with_its_problems_alone(project: Path, arguments: tuple[str, ...]) -> None:
+    project.write_text("unknown = 1\n", "utf-8")
+    result = run(*arguments, stdin=b"github.com\n")
     assert (result.return_value, result.stdout) == (2, "")
     assert "error[config." in result.stderr
 
 
-def test_the_whole_program_exits_2_on_a_broken_policy_with_nothing_on_standard_output(project: Path) -> None:
+def test_the_whole_program_exits_2_on_a_broken_policy_and_denies(project: Path) -> None:
     project.write_text("[proxy.network]\nallow = ['*hub.com']\n", "utf-8")
     argv = [sys.executable, "-m", "kap.cli.main", "explain", "--json", "-"]
     out = subprocess.run(argv, input=b"github.com\n", capture_output=True, cwd=project.parent, timeout=60, check=False)
-    assert (out.returncode, out.stdout) == (2, b"")
+    assert (out.returncode, json.loads(out.stdout)["code"]) == (2, "egress.no-policy")
     assert b"*.hub.com" in out.stderr and b"Traceback" not in out.stderr
 
 

@@ -12,7 +12,17 @@ done
 
 checks=0 tests=0
 make --no-print-directory --keep-going check || checks=$?
-.venv/bin/python -m pytest -q "$@" || tests=$?
+failed=$(mktemp)
+trap 'rm -f "$failed"' EXIT
+KAP_FAILED=$failed .venv/bin/python -m pytest -q "$@" || tests=$?
+# A machine that is busy with something else can make one test late. One to three that failed are run once more, alone, and named as unsteady
+# if they pass then; more than three, or one that fails again, is red.
+count=$(grep -c . "$failed" || true)
+if [ "$tests" = 1 ] && [ "$count" -ge 1 ] && [ "$count" -le 3 ]; then
+  tests=0
+  .venv/bin/python -m pytest -q "@$failed" || tests=$?
+  [ "$tests" != 0 ] || { echo "test: UNSTEADY, passed only when run once more; mend these:" >&2; sed 's/^/  /' "$failed" >&2; }
+fi
 [ "$checks" = 0 ] || echo "test: a check failed (ruff, mypy or import direction): its words are above the tests'; alone: make check" >&2
 [ "$checks" = 0 ] || exit "$checks"
 exit "$tests"

@@ -30,6 +30,9 @@ def pytest_configure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if record := os.environ.get("KAP_FAILED"):
+        failed = [*terminalreporter.stats.get("failed", []), *terminalreporter.stats.get("error", [])]
+        Path(record).write_text("".join(f"{report.nodeid}\n" for report in failed), "utf-8")
     skipped = terminalreporter.stats.get("skipped", [])
     terminalreporter.section(f"skipped: {len(skipped)}")
     for report in skipped:

@@ -15,10 +15,10 @@ make --no-print-directory --keep-going check || checks=$?
 failed=$(mktemp)
 trap 'rm -f "$failed"' EXIT
 KAP_FAILED=$failed .venv/bin/python -m pytest -q "$@" || tests=$?
-# A machine that is busy with something else can make one test late. One to three that failed are run once more, alone, and named as unsteady
-# if they pass then; more than three, or one that fails again, is red.
+# A machine that is busy with something else can make a test of a terminal or a signal late: one to three of tests/integration/test_run_*
+# that failed are run once more, alone, and named as unsteady if they pass then. A verdict that wavers is a hole, so every other failure is red at once.
 count=$(grep -c . "$failed" || true)
-if [ "$tests" = 1 ] && [ "$count" -ge 1 ] && [ "$count" -le 3 ]; then
+if [ "$tests" = 1 ] && [ "$count" -ge 1 ] && [ "$count" -le 3 ] && ! grep -qv '^tests/integration/test_run_' "$failed"; then
   tests=0
   .venv/bin/python -m pytest -q "@$failed" || tests=$?
   [ "$tests" != 0 ] || { echo "test: UNSTEADY, passed only when run once more; mend these:" >&2; sed 's/^/  /' "$failed" >&2; }
